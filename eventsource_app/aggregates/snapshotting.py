@@ -1,0 +1,104 @@
+"""Taking and restoring snapshots: never in the way of a save or a load."""
+
+import json
+import logging
+from hashlib import sha256
+from typing import Generic, TypeVar
+
+from django.db import DatabaseError, transaction
+from pydantic import TypeAdapter
+
+from eventsource_app.aggregates.aggregate import AggregateRoot, state_type_of
+from eventsource_app.aggregates.snapshot_policy import SnapshotPolicy
+from eventsource_app.store.event_store import EventStore
+from eventsource_app.store.recorded_event import RecordedEvent
+from eventsource_app.store.snapshots import StoredSnapshot, checksum_of, load_snapshot, save_snapshot
+from eventsource_app.store.streams import StreamId
+
+logger = logging.getLogger(__name__)
+State = TypeVar("State")
+
+
+class Snapshotter(Generic[State]):
+    """The snapshots of one aggregate class."""
+
+    def __init__(self, store: EventStore, aggregate_class: type[AggregateRoot[State]], policy: SnapshotPolicy) -> None:
+        self._store = store
+        self._class = aggregate_class
+        self._policy = policy
+        self._states: TypeAdapter[State] = TypeAdapter(state_type_of(aggregate_class))
+
+    def restore(self, aggregate: AggregateRoot[State], stream: StreamId) -> bool:
+        """Bring the aggregate to its snapshot and past it; any doubt is a log line and False: replay the whole stream."""
+        snapshot = load_snapshot(self._store.using, stream)
+        if snapshot is None:
+            return False
+        # The event at the snapshot's own version is read too: it proves that the snapshot is of this log.
+        recorded = self._store.read_stream(stream, from_version=snapshot.version)
+        doubt = self._doubt(snapshot, recorded)
+        if doubt is None:
+            try:
+                state = self._states.validate_json(snapshot.state)
+            except Exception as error:  # whatever the state's own validators raise
+                doubt = f"its state cannot be read ({type(error).__name__})"
+        if doubt is not None:
+            extra = {"aggregate_type": stream.aggregate_type, "aggregate_id": str(stream.aggregate_id), "reason": doubt}
+            logger.warning("Snapshot ignored, the whole stream is replayed", extra=extra)
+            return False
+        aggregate.restore(state, snapshot.version, snapshot.position)
+        aggregate.load_from_history(item.event for item in recorded[1:])
+        aggregate.mark_stored(recorded[-1].position)
+        return True
+
+    def take_if_due(self, aggregate: AggregateRoot[State], stream: StreamId, before: int, last: RecordedEvent) -> None:
+        """Write a snapshot after the commit if the save that ended with ``last`` crossed the policy's line."""
+        if not self._policy.is_due(before, aggregate.version):
+            return
+        try:
+            snapshot = self._take(aggregate, last)
+        except Exception as error:  # a state that cannot be written must not look like a failed save
+            self._report(stream, error)
+            return
+        transaction.on_commit(lambda: self._save(stream, snapshot), using=self._store.using, robust=True)
+
+    def fingerprint(self) -> str:
+        """Digest what decides how events become this state: the schema versions of the aggregate's event types."""
+        versions = self._store.registry.schema_versions(self._class.aggregate_type)
+        return sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()
+
+    def _doubt(self, snapshot: StoredSnapshot, recorded: list[RecordedEvent]) -> str | None:
+        if snapshot.schema_version != self._class.schema_version:
+            return f"it has schema version {snapshot.schema_version}, not {self._class.schema_version}"
+        if snapshot.fingerprint != self.fingerprint():
+            return "the schema versions of its events have changed"
+        if not snapshot.is_intact():
+            return "its state does not match its checksum"
+        if not recorded or recorded[0].event_id != snapshot.event_id:
+            return f"the log has another event, or none, at its version {snapshot.version}"
+        return None
+
+    def _take(self, aggregate: AggregateRoot[State], last: RecordedEvent) -> StoredSnapshot:
+        state = self._states.dump_json(aggregate.state).decode()
+        return StoredSnapshot(
+            version=aggregate.version,
+            schema_version=self._class.schema_version,
+            fingerprint=self.fingerprint(),
+            event_id=last.event_id,
+            position=last.position,
+            state=state,
+            checksum=checksum_of(state),
+        )
+
+    def _save(self, stream: StreamId, snapshot: StoredSnapshot) -> None:
+        try:
+            save_snapshot(self._store.using, stream, snapshot)
+        except DatabaseError as error:
+            self._report(stream, error)
+
+    def _report(self, stream: StreamId, error: Exception) -> None:
+        extra = {
+            "aggregate_type": stream.aggregate_type,
+            "aggregate_id": str(stream.aggregate_id),
+            "reason": f"{type(error).__name__}: {error}".partition("\n")[0],
+        }
+        logger.warning("Snapshot not taken; loads replay more events until the next one", extra=extra)

@@ -1,0 +1,13 @@
+"""The Django app: finds the events and subscriptions that other apps declare."""
+
+from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
+
+
+class EventsourceAppConfig(AppConfig):
+    name = "eventsource_app"
+    verbose_name = "Event sourcing"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        autodiscover_modules("events", "subscriptions")

@@ -1,0 +1,103 @@
+"""The registry: event type names and the classes that read and write them."""
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar, overload
+
+from eventsource_app.events.event import DomainEvent
+from eventsource_app.events.upcasters import Upcast, UpcasterChain
+from eventsource_app.exceptions import EventSourceError
+
+Event = TypeVar("Event", bound=DomainEvent)
+
+
+class UnknownEventTypeError(EventSourceError):
+    """No class is registered for an event type that is needed."""
+
+    def __init__(self, event_type: str) -> None:
+        super().__init__(
+            f"Event type {event_type!r} is not registered; decorate its class with @register_event "
+            "and import it at start-up (an app's events module is imported by itself)."
+        )
+        self.event_type = event_type
+
+
+class DuplicateEventTypeError(EventSourceError):
+    """Two classes claim one event type."""
+
+    def __init__(self, event_type: str, registered: type[DomainEvent], refused: type[DomainEvent]) -> None:
+        super().__init__(
+            f"Event type {event_type!r} is already registered by {registered.__module__}.{registered.__qualname__}, "
+            f"so {refused.__module__}.{refused.__qualname__} needs another event_type."
+        )
+        self.event_type, self.registered, self.refused = event_type, registered, refused
+
+
+class EventRegistry:
+    """Event classes by their ``event_type``, with the upcasters of their old schema versions."""
+
+    def __init__(self) -> None:
+        self._classes: dict[str, type[DomainEvent]] = {}
+        self.upcasters = UpcasterChain()
+
+    def register(self, event_class: type[Event]) -> type[Event]:
+        """Register a class; raises ``DuplicateEventTypeError`` when another class has its type."""
+        event_type = event_class.declared("event_type")
+        registered = self._classes.setdefault(event_type, event_class)
+        if registered is not event_class and not _same_source(registered, event_class):
+            raise DuplicateEventTypeError(event_type, registered, event_class)
+        self._classes[event_type] = event_class
+        return event_class
+
+    def get(self, event_type: str) -> type[DomainEvent]:
+        """Return the class of an event type; raises ``UnknownEventTypeError``."""
+        try:
+            return self._classes[event_type]
+        except KeyError:
+            raise UnknownEventTypeError(event_type) from None
+
+    def __contains__(self, event_type: object) -> bool:
+        return event_type in self._classes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._classes))
+
+    def schema_versions(self, aggregate_type: str) -> dict[str, int]:
+        """Return the present schema version of each event type of an aggregate type."""
+        return {
+            name: event_class.declared("schema_version")
+            for name, event_class in sorted(self._classes.items())
+            if event_class.declared("aggregate_type") == aggregate_type
+        }
+
+
+def _same_source(one: type, other: type) -> bool:
+    """Say whether a class is the other one imported again (an autoreload, a notebook cell run twice)."""
+    return one.__module__ == other.__module__ == "__main__" and one.__qualname__ == other.__qualname__
+
+
+default_registry = EventRegistry()
+
+
+@overload
+def register_event(event_class: type[Event]) -> type[Event]: ...
+@overload
+def register_event(*, registry: EventRegistry = ...) -> Callable[[type[Event]], type[Event]]: ...
+def register_event(
+    event_class: type[Event] | None = None, *, registry: EventRegistry = default_registry
+) -> type[Event] | Callable[[type[Event]], type[Event]]:
+    """Class decorator that registers an event class, as ``@register_event`` or ``@register_event(registry=mine)``."""
+    if event_class is None:
+        return registry.register
+    return registry.register(event_class)
+
+
+def upcaster(
+    event_type: str, *, from_version: int, registry: EventRegistry = default_registry
+) -> Callable[[Upcast], Upcast]:
+    """Decorate a function that lifts the payload (a dict) of ``event_type`` from ``from_version`` to the next version."""
+
+    def decorate(upcast: Upcast) -> Upcast:
+        registry.upcasters.add(event_type, from_version, upcast)
+        return upcast
+
+    return decorate

@@ -1,0 +1,136 @@
+"""Events to stored JSON and back.
+
+The payload is the class's own fields as JSON text; the envelope lives in columns. Decoding puts the two together as
+one JSON text and validates it once, in JSON mode, so that bytes, strict fields and tuples come back as they went in.
+"""
+
+import json
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from eventsource_app.events.event import ENVELOPE, DomainEvent
+from eventsource_app.events.registry import EventRegistry
+from eventsource_app.exceptions import EventSourceError
+
+DEFAULT_MAX_EVENT_BYTES = 1024 * 1024
+MAX_FIELDS = 5_000
+MAX_DEPTH = 64
+
+
+class InvalidEventError(EventSourceError, ValueError):
+    """An event that must not be stored; the sentence says what is wrong with it."""
+
+
+class UnreadableEventError(EventSourceError):
+    """A stored event that its class refuses: corrupted, or changed without an upcaster."""
+
+    def __init__(self, event_type: str, event_id: str, reason: str) -> None:
+        super().__init__(f"Event {event_id} of type {event_type!r} cannot be read: {reason}")
+        self.event_type, self.event_id, self.reason = event_type, event_id, reason
+
+
+class StoredEvent(NamedTuple):
+    """An event as its row has it: text wherever the row is only passed on. ``occurred_at`` is a quoted JSON string."""
+
+    event_id: str
+    event_type: str
+    schema_version: int
+    aggregate_type: str
+    aggregate_id: str
+    aggregate_version: int
+    occurred_at: str
+    correlation_id: str | None
+    causation_id: str | None
+    actor_id: str | None
+    metadata: str
+    data: str
+
+
+def encode_payload(event: DomainEvent, max_bytes: int = DEFAULT_MAX_EVENT_BYTES) -> tuple[str, str]:
+    """Return the event's (payload, metadata) as JSON texts; raises ``InvalidEventError`` for what must not be stored."""
+    try:
+        data = event.__pydantic_serializer__.to_json(event, exclude=ENVELOPE).decode()
+        metadata = to_json(event.metadata, inf_nan_mode="constants").decode() if event.metadata else "{}"
+    except (PydanticSerializationError, ValueError, RecursionError) as error:
+        raise InvalidEventError(f"Event {event.event_type!r} cannot be written as JSON: {error}") from error
+    _check_text(event, "payload", data, max_bytes)
+    _check_text(event, "metadata", metadata, max_bytes)
+    return data, metadata
+
+
+def _check_text(event: DomainEvent, part: str, text: str, max_bytes: int) -> None:
+    """Refuse what PostgreSQL would refuse or choke on; the cheap look at the text comes first."""
+    who = f"The {part} of event {event.event_type!r} ({event.event_id})"
+    if len(text) > max_bytes or (not text.isascii() and len(text.encode()) > max_bytes):
+        raise InvalidEventError(f"{who} is {len(text.encode())} bytes, above the limit of {max_bytes}; store a reference.")
+    suspicious = "NaN" in text or "Infinity" in text or "\\u0000" in text
+    if not suspicious and text.count(":") <= MAX_FIELDS and text.count("{") + text.count("[") <= MAX_DEPTH:
+        return
+    try:
+        value = from_json(text, allow_inf_nan=False)
+    except ValueError as error:
+        raise InvalidEventError(f"{who} has NaN, infinity or too deep a structure: {error}.") from error
+    _check_value(who, value)
+
+
+def _check_value(who: str, value: Any) -> None:
+    fields, level = 0, [value]
+    for _depth in range(MAX_DEPTH + 1):
+        if not level:
+            return
+        if any(isinstance(item, str) and "\0" in item for item in level):
+            raise InvalidEventError(f"{who} has a NUL character, which PostgreSQL cannot store; remove it.")
+        fields += sum(len(item) for item in level if isinstance(item, dict))
+        if fields > MAX_FIELDS:
+            raise InvalidEventError(f"{who} has more than {MAX_FIELDS} fields; store a list, or a reference.")
+        level = [child for item in level for child in _children(item)]
+    raise InvalidEventError(f"{who} is nested deeper than {MAX_DEPTH} levels; flatten it.")
+
+
+def _children(item: Any) -> list[Any]:
+    if isinstance(item, dict):
+        return [*item.keys(), *item.values()]
+    return item if isinstance(item, list) else []
+
+
+def decode(stored: StoredEvent, registry: EventRegistry) -> DomainEvent:
+    """Return the event object of a stored row.
+
+    Raises ``UnknownEventTypeError``, ``NewerSchemaVersionError``, ``UpcasterGapError`` or ``UnreadableEventError``.
+    """
+    event_class = registry.get(stored.event_type)
+    wanted = event_class.__pydantic_fields__["schema_version"].default
+    data = stored.data if stored.schema_version == wanted else _upcast(stored, wanted, registry)
+    # The envelope comes last: where a key stands twice, the last one wins.
+    text = (
+        f'{data[:-1]}{"" if data == "{}" else ","}"event_id":"{stored.event_id}","event_type":{_quote(stored.event_type)},'
+        f'"schema_version":{wanted},"occurred_at":{stored.occurred_at},"aggregate_id":"{stored.aggregate_id}",'
+        f'"aggregate_type":{_quote(stored.aggregate_type)},"aggregate_version":{stored.aggregate_version},'
+        f'"correlation_id":{_quote(stored.correlation_id)},"causation_id":{_quote(stored.causation_id)},'
+        f'"actor_id":{_quote(stored.actor_id)},"metadata":{stored.metadata}}}'
+    )
+    try:
+        return event_class.__pydantic_validator__.validate_json(text, extra="ignore")
+    except ValidationError as error:
+        raise UnreadableEventError(stored.event_type, stored.event_id, _first_reason(error)) from error
+
+
+def _quote(text: str | None) -> str:
+    if text is None:
+        return "null"
+    return f'"{text}"' if text.isalnum() and text.isascii() else json.dumps(text)
+
+
+def _upcast(stored: StoredEvent, wanted: int, registry: EventRegistry) -> str:
+    payload = from_json(stored.data)
+    lifted = registry.upcasters.apply(stored.event_type, payload, stored.schema_version, wanted)
+    return to_json(lifted).decode()
+
+
+def _first_reason(error: ValidationError) -> str:
+    """Say where and what, without the input: payloads stay out of logs."""
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the document"
+    return f"{place}: {first['msg']}"

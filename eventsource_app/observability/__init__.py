@@ -1,0 +1,1 @@
+"""Logs and correlation: a leaf that imports nothing else of ours."""

@@ -1,0 +1,73 @@
+"""The correlation id: one value that follows a request through logs, events and projections."""
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from uuid import UUID
+
+VALID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+correlation_id: ContextVar[str | None] = ContextVar("correlation_id", default=None)
+causation_id: ContextVar[str | None] = ContextVar("causation_id", default=None)
+
+
+causation_id: ContextVar[UUID | None] = ContextVar("causation_id", default=None)
+
+
+def is_valid_correlation_id(value: str) -> bool:
+    """Say whether *value* may come from outside: nothing in it can forge a log line or a header."""
+    return VALID.fullmatch(value) is not None
+
+
+def current_correlation_id() -> str | None:
+    """Return the id of what is being done now, or None outside any `correlation` block."""
+    return correlation_id.get()
+
+
+def current_causation_id() -> str | None:
+    """Return the id of the event that caused what is being done now, or None."""
+    return causation_id.get()
+
+
+@contextmanager
+def correlation(value: str, caused_by: str | None = None) -> Iterator[str]:
+    """Make *value* the correlation id for the length of the block; blocks nest.
+
+    *caused_by* is the id of the event that is being handled, if any.
+    """
+    if not is_valid_correlation_id(value):
+        raise ValueError(f"{value!r} is no correlation id: it must be 1 to 64 of A-Z a-z 0-9 . _ -")
+    token, cause = correlation_id.set(value), causation_id.set(caused_by)
+    try:
+        yield value
+    finally:
+        causation_id.reset(cause)
+        correlation_id.reset(token)
+
+
+def current_causation_id() -> UUID | None:
+    """Return the id of the event that is being handled now, or None outside any `caused_by` block."""
+    return causation_id.get()
+
+
+@contextmanager
+def caused_by(event_id: UUID, event_correlation_id: str | None) -> Iterator[None]:
+    """Do what is inside in the name of a stored event: what it appends carries its id as the causation id."""
+    tokens = causation_id.set(event_id), correlation_id.set(event_correlation_id)
+    try:
+        yield
+    finally:
+        causation_id.reset(tokens[0])
+        correlation_id.reset(tokens[1])
+
+
+class CorrelationFilter(logging.Filter):
+    """Adds correlation_id to every record that has none of its own; refuses no record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        value = current_correlation_id()
+        if value is not None and not hasattr(record, "correlation_id"):
+            record.correlation_id = value
+        return True

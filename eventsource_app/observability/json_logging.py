@@ -1,0 +1,70 @@
+"""One JSON object per log line: timestamp, level, logger, message, and every `extra` field."""
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pythonjsonlogger.core import RESERVED_ATTRS
+from pythonjsonlogger.msgspec import MsgspecFormatter
+
+# Django puts the request or a socket into `extra`: neither is data. The rest is logging's own.
+NOT_DATA = ("request", "server_time", "taskName", "color_message")
+# PostgreSQL's DETAIL, and what follows it, repeats the row's values: they may be personal data.
+DETAIL = re.compile(r"^[ |]*DETAIL:.*?(?=^\s*$|\Z)", re.DOTALL | re.MULTILINE)
+# What gunicorn calls its access log's atoms -> our field names. The query string is left out: it may hold secrets.
+ACCESS_FIELDS = {"m": "method", "U": "path", "h": "remote_address", "a": "user_agent"}
+
+
+def without_detail(text: str) -> str:
+    """Return *text* (a message or traceback) without the DETAIL parts of a database's messages."""
+    return DETAIL.sub("", text).rstrip("\n") if "DETAIL:" in text else text
+
+
+class JsonLineFormatter(MsgspecFormatter):
+    """The formatter of web, workers and commands."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            ["levelname", "name", "message"],
+            rename_fields={"levelname": "level", "name": "logger", "exc_info": "exception"},
+            reserved_attrs=[*RESERVED_ATTRS, *NOT_DATA],
+            defaults={"timestamp": None},  # puts it first
+            timestamp="timestamp",
+        )
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 -- logging's name
+        return without_detail(super().formatException(ei))
+
+    def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
+        return {name: without_detail(v) if isinstance(v, str) else v for name, v in log_data.items()}
+
+
+class AccessLineFormatter(JsonLineFormatter):
+    """gunicorn's access log: the same line, with the request's facts as fields."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        if isinstance(record.args, Mapping):
+            record = _access_record(record, record.args)
+        return super().format(record)
+
+
+def _access_record(record: logging.LogRecord, atoms: Mapping[str, Any]) -> logging.LogRecord:
+    """Return a copy of gunicorn's record that has fields in place of the line it would print."""
+    fields = {ours: str(atoms.get(theirs, "-")) for theirs, ours in ACCESS_FIELDS.items()}
+    extra: dict[str, Any] = {
+        **fields,
+        "status": _number(atoms.get("s")),
+        "response_bytes": _number(atoms.get("B")),
+        "duration_seconds": (_number(atoms.get("D")) or 0) / 1_000_000,
+    }
+    correlation_id = atoms.get("{x-request-id}o", "-")
+    if correlation_id != "-":
+        extra["correlation_id"] = str(correlation_id)
+    message = f"{fields['method']} {fields['path']} {extra['status']}"
+    standard = {"name": record.name, "levelno": record.levelno, "levelname": record.levelname}
+    return logging.makeLogRecord({**standard, "created": record.created, "msg": message, **extra})
+
+
+def _number(value: Any) -> int | None:
+    return int(value) if str(value).isdigit() else None

@@ -1,0 +1,124 @@
+"""Writing: one call of one SQL function stores all events of an append, or none."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import IntegrityError
+from psycopg import errors as pg_errors
+
+from eventsource_app.events.event import MAX_VERSION, DomainEvent
+from eventsource_app.events.registry import EventRegistry
+from eventsource_app.events.serialization import InvalidEventError, encode_payload
+from eventsource_app.store.session import fetch_all, fetch_one
+from eventsource_app.store.slots import slot_of
+from eventsource_app.store.streams import (
+    AppendResult,
+    DuplicateEventError,
+    ExpectedVersion,
+    StreamId,
+    WrongExpectedVersionError,
+)
+
+_CALL = (
+    "SELECT outcome, version, position FROM eventsource_append(%s::text, %s::uuid, %s::smallint, %s::integer, "
+    "{0}::uuid[], {0}::text[], {0}::smallint[], {0}::timestamptz[], {0}::text[], {0}::uuid[], {0}::text[], "
+    "{0}::jsonb[], {0}::jsonb[])"
+)
+# One event is by far the commonest append, and a scalar is cheaper to send than an array of one.
+APPEND_ONE = _CALL.format("ARRAY[%s]")
+APPEND_MANY = _CALL.format("%s")
+FIND_TAKEN_ID = "SELECT event_id FROM eventsource_app_event WHERE event_id = ANY(%s::uuid[]) LIMIT 1"
+EVENT_ID_CONSTRAINT = "eventsource_event_id"
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedAppend:
+    """A checked and encoded append: sending it twice sends the very same thing."""
+
+    stream: StreamId
+    expected: ExpectedVersion
+    event_ids: tuple[Any, ...]
+    params: tuple[Any, ...]
+
+
+def prepare(
+    stream: StreamId, events: Sequence[DomainEvent], expected: ExpectedVersion, registry: EventRegistry, max_bytes: int
+) -> PreparedAppend:
+    """Check and encode; raises ``InvalidEventError`` or ``UnknownEventTypeError`` before anything is sent."""
+    if not events:
+        raise InvalidEventError(f"An append to stream {stream} needs at least one event.")
+    _check_place(stream, events, expected)
+    rows = [_encode(event, registry, max_bytes) for event in events]
+    head = (stream.aggregate_type, stream.aggregate_id, slot_of(stream.aggregate_id), expected.value)
+    if len(rows) == 1:
+        return PreparedAppend(stream, expected, (events[0].event_id,), head + rows[0])
+    ids = tuple(event.event_id for event in events)
+    if len(set(ids)) < len(ids):
+        raise DuplicateEventError(next(i for i in ids if ids.count(i) > 1), stream)
+    return PreparedAppend(stream, expected, ids, head + tuple(list(column) for column in zip(*rows, strict=True)))
+
+
+def send(using: str, append: PreparedAppend) -> AppendResult:
+    """Call the function; raises ``WrongExpectedVersionError`` or ``DuplicateEventError``, with nothing stored."""
+    sql = APPEND_ONE if len(append.event_ids) == 1 else APPEND_MANY
+    try:
+        outcome, version, position = fetch_one(using, sql, append.params)
+    except IntegrityError as error:
+        if _constraint(error) == EVENT_ID_CONSTRAINT:
+            raise DuplicateEventError(append.event_ids[-1], append.stream) from error
+        raise
+    if outcome == "conflict":
+        raise WrongExpectedVersionError(append.stream, append.expected, version)
+    if outcome == "duplicate":
+        taken = fetch_all(using, FIND_TAKEN_ID, (list(append.event_ids),))
+        raise DuplicateEventError(taken[0][0] if taken else append.event_ids[0], append.stream)
+    return AppendResult(version, position, repeated=outcome == "repeated")
+
+
+def _check_place(stream: StreamId, events: Sequence[DomainEvent], expected: ExpectedVersion) -> None:
+    """Each event belongs to the stream, and, where the place is given, stands at its own version."""
+    if expected.value + len(events) > MAX_VERSION:
+        raise InvalidEventError(f"Stream {stream} cannot go above version {MAX_VERSION}.")
+    for number, event in enumerate(events, start=expected.value + 1):
+        if event.aggregate_id != stream.aggregate_id or event.aggregate_type != stream.aggregate_type:
+            raise InvalidEventError(
+                f"Event {event.event_type!r} names {event.aggregate_type} {event.aggregate_id}, "
+                f"so it cannot be appended to stream {stream}."
+            )
+        if expected.is_exact and event.aggregate_version != number:
+            raise InvalidEventError(
+                f"Event {event.event_type!r} has aggregate_version {event.aggregate_version}, but it would be version {number} "
+                f"of stream {stream}; number the events upward from the expected version."
+            )
+
+
+def _encode(event: DomainEvent, registry: EventRegistry, max_bytes: int) -> tuple[Any, ...]:
+    fields = registry.get(event.event_type).__pydantic_fields__
+    if type(event).__pydantic_fields__["event_type"].default != event.event_type:
+        raise InvalidEventError(f"A {type(event).__name__} cannot be stored as event type {event.event_type!r}.")
+    if event.schema_version != fields["schema_version"].default:
+        raise InvalidEventError(
+            f"Event {event.event_type!r} has schema_version {event.schema_version}, but its class writes "
+            f"{fields['schema_version'].default}; leave schema_version to the class."
+        )
+    for name in (event.aggregate_type, event.correlation_id, event.actor_id):
+        if name is not None and "\0" in name:
+            raise InvalidEventError(f"An id or name of event {event.event_type!r} has a NUL character; remove it.")
+    data, metadata = encode_payload(event, max_bytes)
+    return (
+        event.event_id,
+        event.event_type,
+        event.schema_version,
+        event.occurred_at,
+        event.correlation_id,
+        event.causation_id,
+        event.actor_id,
+        metadata,
+        data,
+    )
+
+
+def _constraint(error: IntegrityError) -> str | None:
+    cause = error.__cause__
+    return cause.diag.constraint_name if isinstance(cause, pg_errors.Error) else None

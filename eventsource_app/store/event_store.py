@@ -1,0 +1,122 @@
+"""The event store: append to streams, read streams, read the whole log."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+
+
+from eventsource_app.events.event import MAX_VERSION, DomainEvent
+from eventsource_app.events.registry import EventRegistry, default_registry
+from eventsource_app.events.serialization import DEFAULT_MAX_EVENT_BYTES
+from eventsource_app.store import appending, fence
+from eventsource_app.store.notifications import wake_up_after_commit
+from eventsource_app.store.reading import READ_STREAM, STREAM_VERSION, WINDOW, FeedFilter, feed_statement
+from eventsource_app.store.recorded_event import RecordedEvent
+from eventsource_app.store.session import fetch_all, option
+from eventsource_app.store.streams import AppendResult, ExpectedVersion, StreamId
+
+Types = Iterable[str | type[DomainEvent]]
+
+
+@dataclass(frozen=True, slots=True)
+class FeedPage:
+    """A read of the log: the events, and the position up to which nothing else matched."""
+
+    events: list[RecordedEvent]
+    through: int
+
+
+class EventStore:
+    """Events in PostgreSQL, on the Django database ``using``; it joins the caller's transaction where there is one.
+
+    ``enable_tracing`` opens spans around appends and reads where tracing is configured.
+    """
+
+    def __init__(
+        self, using: str = "default", *, registry: EventRegistry = default_registry, enable_tracing: bool = True
+    ) -> None:
+        self.using = using
+        self.registry = registry
+        self.enable_tracing = enable_tracing
+
+    def append(self, stream: StreamId, events: Sequence[DomainEvent], expected_version: ExpectedVersion) -> AppendResult:
+        """Store the events at the end of the stream: all or none, in one round trip outside a transaction.
+
+        With ``ANY`` and ``STREAM_EXISTS`` the store numbers the events; otherwise each must carry its own version.
+        The very same events (same ids) at the same place return the first result again.
+
+        Raises ``WrongExpectedVersionError`` (a lost race; the caller's transaction survives it),
+        ``DuplicateEventError``, ``InvalidEventError``, ``UnknownEventTypeError``.
+        """
+        prepared = appending.prepare(stream, events, expected_version, self.registry, self._max_bytes())
+        result = appending.send(self.using, prepared)
+        if not result.repeated:
+            wake_up_after_commit(self.using)
+        return result
+
+    def read_stream(
+        self, stream: StreamId, from_version: int = 1, to_version: int | None = None, limit: int | None = None
+    ) -> list[RecordedEvent]:
+        """Return the stream's events in order of version; an empty list where there is no such stream."""
+        last = MAX_VERSION if to_version is None else to_version
+        params = (stream.aggregate_id, stream.aggregate_type, from_version, last, limit)
+        return self._records(READ_STREAM, params)
+
+    def stream_version(self, stream: StreamId) -> int:
+        """Return the version of the stream's last event, 0 where there is no such stream."""
+        rows = fetch_all(self.using, STREAM_VERSION, (stream.aggregate_id, stream.aggregate_type))
+        return int(rows[0][0]) if rows else 0
+
+    def read_all(
+        self,
+        after: int = 0,
+        limit: int = 1000,
+        event_types: Types | None = None,
+        aggregate_types: Iterable[str] | None = None,
+        partition: tuple[int, int] | None = None,
+    ) -> list[RecordedEvent]:
+        """Return up to ``limit`` events above position ``after``, in order, never past an append that still runs.
+
+        ``partition`` is (index, count). Call again with the last position to go on; an empty list is the log's end.
+        """
+        feed_filter = FeedFilter(type_names(event_types), _names(aggregate_types), partition)
+        bound = fence.read_bound(self.using).bound
+        found: list[RecordedEvent] = []
+        while after < bound and len(found) < limit:
+            page = self.read_feed(after, bound, limit - len(found), feed_filter)
+            found += page.events
+            after = page.through
+        return found
+
+    def read_feed(self, after: int, bound: int, limit: int, feed_filter: FeedFilter) -> FeedPage:
+        """Return one page of at most one window of positions, up to a ``bound`` that ``read_bound`` gave."""
+        last = min(bound, after + WINDOW)
+        params = (after, last, *feed_filter.params(), limit)
+        events = self._records(feed_statement(feed_filter), params)
+        return FeedPage(events, events[-1].position if len(events) == limit else last)
+
+    def read_bound(self) -> fence.ReadBound:
+        """Return how far the log is safe to read now; a bound stays valid for ever."""
+        return fence.read_bound(self.using)
+
+    def head_position(self) -> int:
+        """Return the last position handed out; 1 on an empty log, whose position 1 is never used."""
+        return fence.head_position(self.using)
+
+    def _records(self, sql: str, params: tuple[object, ...]) -> list[RecordedEvent]:
+        registry = self.registry
+        return [RecordedEvent.from_row(row, registry) for row in fetch_all(self.using, sql, params)]
+
+    def _max_bytes(self) -> int:
+        return int(option("MAX_EVENT_BYTES", DEFAULT_MAX_EVENT_BYTES))
+
+
+def type_names(event_types: Types | None) -> tuple[str, ...] | None:
+    """Return the names of event types given as names or as classes."""
+    if event_types is None:
+        return None
+    return tuple(t if isinstance(t, str) else str(t.declared("event_type")) for t in event_types)
+
+
+def _names(names: Iterable[str] | None) -> tuple[str, ...] | None:
+    return None if names is None else tuple(names)

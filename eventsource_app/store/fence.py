@@ -1,0 +1,31 @@
+"""How far the log may be read: never past an append that is still running.
+
+Every append holds a shared advisory lock whose key is the position it started above; the bound is the least of those
+and the sequence's last value (migration 0002 has both halves). Appenders never wait for each other or for readers.
+"""
+
+from dataclasses import dataclass
+
+from eventsource_app.store.session import fetch_one
+
+READ_BOUND = "SELECT bound, head FROM eventsource_read_bound()"
+HEAD = "SELECT last_value FROM eventsource_app_event_position_seq"
+TAKE_FENCE = "SELECT eventsource_take_fence()"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBound:
+    """``bound``: the last position that is safe to read, for ever. ``head``: the last position handed out."""
+
+    bound: int
+    head: int
+
+
+def read_bound(using: str) -> ReadBound:
+    """Ask the database for the present bound; raises ``OperationalError`` on a standby or above READ COMMITTED."""
+    return ReadBound(*fetch_one(using, READ_BOUND))
+
+
+def head_position(using: str) -> int:
+    """Return the last position handed out; 1 on an empty log, whose position 1 is never used."""
+    return int(fetch_one(using, HEAD)[0])

@@ -1,0 +1,100 @@
+"""Wake-ups: telling workers that there is something to read, without a NOTIFY in anybody's transaction.
+
+NOTIFY takes a lock on the whole database at commit, so appends only raise a flag. One thread per process and database
+answers it with a NOTIFY of its own, at once and then at most every five milliseconds. A lost one costs latency, never an event:
+workers poll as well.
+"""
+
+import logging
+import os
+import threading
+import time
+from typing import Any, Final
+
+import psycopg
+from django.db import connections, transaction
+
+from eventsource_app.store.session import option
+
+CHANNEL: Final = "eventsource"
+WINDOW_SECONDS: Final = 0.005
+IDLE_SECONDS: Final = 30.0
+
+logger = logging.getLogger(__name__)
+
+
+class WakeUps:
+    """The notifying thread of one process and database; it starts with the first append and ends when idle."""
+
+    def __init__(self, using: str) -> None:
+        self._using = using
+        self._pending = threading.Event()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+        self._closing = False
+
+    def raise_flag(self) -> None:
+        """Ask for a notification soon; costs next to nothing."""
+        self._pending.set()
+        if self._thread is None or self._pid != os.getpid():
+            self._start()
+
+    def close(self) -> None:
+        """End the thread and its connection, and wait for both."""
+        thread = self._thread
+        self._closing = True
+        self._pending.set()
+        if thread is not None and self._pid == os.getpid():
+            thread.join()
+        self._closing = False
+
+    def _start(self) -> None:
+        if self._pid != os.getpid():  # a fork copies the lock, not the thread that may hold it
+            self._lock = threading.Lock()
+        with self._lock:
+            if self._thread is not None and self._pid == os.getpid():
+                return
+            self._pid = os.getpid()
+            self._thread = threading.Thread(target=self._run, name="eventsource-wake-ups", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            with connect(self._using) as connection:
+                while self._pending.wait(IDLE_SECONDS) and not self._closing:
+                    self._pending.clear()
+                    connection.execute(f"NOTIFY {CHANNEL}")
+                    time.sleep(WINDOW_SECONDS)
+        except (psycopg.Error, OSError) as error:
+            logger.warning("Wake-up not sent; workers find the events by polling", extra={"error_message": str(error)})
+        finally:
+            self._thread = None
+
+
+def connect(using: str) -> psycopg.Connection[Any]:
+    """Open a connection of its own beside Django's (and its pool), in autocommit."""
+    params: dict[str, Any] = dict(connections[using].get_connection_params())
+    for name in ("pool", "cursor_factory", "context", "prepare_threshold"):
+        params.pop(name, None)
+    return psycopg.connect(**{**params, "autocommit": True})
+
+
+_wake_ups: dict[str, WakeUps] = {}
+
+
+def wake_up_after_commit(using: str) -> None:
+    """Wake the workers once the present transaction has committed (at once where there is none)."""
+    if not option("WAKE_UPS", True):
+        return
+    wake_ups = _wake_ups.setdefault(using, WakeUps(using))
+    if connections[using].in_atomic_block:
+        transaction.on_commit(wake_ups.raise_flag, using=using, robust=True)
+    else:
+        wake_ups.raise_flag()
+
+
+def close_wake_ups() -> None:
+    """End the notifying threads of this process (before a fork, or at the end of tests)."""
+    for wake_ups in _wake_ups.values():
+        wake_ups.close()
