@@ -10,9 +10,6 @@ from uuid import UUID
 VALID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 correlation_id: ContextVar[str | None] = ContextVar("correlation_id", default=None)
-causation_id: ContextVar[str | None] = ContextVar("causation_id", default=None)
-
-
 causation_id: ContextVar[UUID | None] = ContextVar("causation_id", default=None)
 
 
@@ -26,30 +23,21 @@ def current_correlation_id() -> str | None:
     return correlation_id.get()
 
 
-def current_causation_id() -> str | None:
-    """Return the id of the event that caused what is being done now, or None."""
+def current_causation_id() -> UUID | None:
+    """Return the id of the event that is being handled now, or None outside any `caused_by` block."""
     return causation_id.get()
 
 
 @contextmanager
-def correlation(value: str, caused_by: str | None = None) -> Iterator[str]:
-    """Make *value* the correlation id for the length of the block; blocks nest.
-
-    *caused_by* is the id of the event that is being handled, if any.
-    """
+def correlation(value: str) -> Iterator[str]:
+    """Make *value* the correlation id for the length of the block; blocks nest. Raises ValueError."""
     if not is_valid_correlation_id(value):
         raise ValueError(f"{value!r} is no correlation id: it must be 1 to 64 of A-Z a-z 0-9 . _ -")
-    token, cause = correlation_id.set(value), causation_id.set(caused_by)
+    token = correlation_id.set(value)
     try:
         yield value
     finally:
-        causation_id.reset(cause)
         correlation_id.reset(token)
-
-
-def current_causation_id() -> UUID | None:
-    """Return the id of the event that is being handled now, or None outside any `caused_by` block."""
-    return causation_id.get()
 
 
 @contextmanager

@@ -34,7 +34,7 @@ class JsonLineFormatter(MsgspecFormatter):
         )
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 -- logging's name
-        return without_detail(super().formatException(ei))
+        return without_detail(str(super().formatException(ei)))
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         return {name: without_detail(v) if isinstance(v, str) else v for name, v in log_data.items()}

@@ -1,0 +1,47 @@
+#!/usr/bin/env python
+"""Django's command line. Without DATABASE_URL it runs on the project's embedded PostgreSQL."""
+
+import sys
+from contextlib import AbstractContextManager, nullcontext
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import execute_from_command_line
+
+from settings import env
+from settings.local_postgres import attached, project_server
+from settings.postgres_binaries import LocalPostgresError
+
+DEVELOPMENT = "settings.base"
+WITHOUT_DATABASE = ("help", "--help", "-h", "version", "--version", "collectstatic", "startapp", "check")
+
+
+def settings_module(arguments: list[str]) -> str:
+    """Return the settings that this command line chooses."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument == "--settings":
+            return following
+        if argument.startswith("--settings="):
+            return argument.removeprefix("--settings=")
+    return env.default("DJANGO_SETTINGS_MODULE", DEVELOPMENT)
+
+
+def database_server(arguments: list[str]) -> AbstractContextManager[object]:
+    """Return the embedded server where this command needs it; its last user stops it."""
+    needed = len(arguments) > 1 and arguments[1] not in WITHOUT_DATABASE and "--help" not in arguments
+    environment = env.environment()
+    if not needed or environment.database_url or settings_module(arguments) != DEVELOPMENT:
+        return nullcontext()
+    return attached(project_server(environment.data_dir))
+
+
+def main() -> None:
+    env.default("DJANGO_SETTINGS_MODULE", DEVELOPMENT)
+    try:
+        with database_server(sys.argv):
+            execute_from_command_line(sys.argv)
+    except (ImproperlyConfigured, LocalPostgresError) as error:
+        sys.exit(f"manage.py: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""gunicorn's configuration: `gunicorn --config python:settings.gunicorn`."""
+
+from settings.env import environment
+from settings.logging import logging_config
+
+_env = environment()
+
+wsgi_app = "settings.wsgi:application"
+bind = f"{_env.bind_address}:{_env.port}"
+worker_class = "gthread"
+workers = _env.web_concurrency
+threads = _env.web_threads
+timeout = 60
+graceful_timeout = 30
+keepalive = 5
+# A leak somewhere costs a restart now and then, not the pod; the jitter keeps them from coinciding.
+max_requests = 20_000
+max_requests_jitter = 2_000
+# By default gunicorn opens a control socket below $HOME, which a read-only container does not have.
+control_socket_disable = True
+logconfig_dict = logging_config(_env.log_level)
+accesslog = "-"

@@ -1,0 +1,190 @@
+"""`make run`: PostgreSQL, migrations, gunicorn and workers in one terminal; Ctrl-C stops all of it.
+
+Order matters twice: the database first and last, and a child is only ever asked to stop by us.
+"""
+
+import argparse
+import socket
+import sys
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+from django.core.exceptions import ImproperlyConfigured
+
+from settings import env
+from settings.child import Child
+from settings.local_postgres import PROJECT, attached, project_server
+from settings.postgres_binaries import LocalPostgresError
+from settings.preparation import prepare
+from settings.stop_request import StopRequest
+
+TICK_SECONDS = 0.1
+WEB_START_SECONDS = 60
+GRACE_SECONDS = 5  # beyond the workers' own limit, before what still runs is killed
+
+
+class SupervisorError(Exception):
+    """Nothing can be run; the message is one sentence that says what to do."""
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 -- for the person at the terminal
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run until a signal asks to stop; return the exit status."""
+    parser = argparse.ArgumentParser(prog="make run", description=__doc__)
+    parser.add_argument("--port", type=int, default=None)
+    port = parser.parse_args(arguments).port
+    stop = StopRequest()
+    stop.install()
+    try:
+        _choose_settings(port)
+        with _database(), _finally_stopped(stop) as children:
+            run(children, stop)
+    except (SupervisorError, LocalPostgresError, ImproperlyConfigured) as error:
+        say(f"make run: {error}")
+        return 1
+    say("Stopped.")
+    return stop.exit_status
+
+
+def run(children: list[Child], stop: StopRequest) -> None:
+    note = prepare()
+    address = f"{env.environment().bind_address}:{env.environment().port}"
+    web, workers = _web(), _workers()
+    for child in (web, workers):
+        if not stop.asked:
+            children.append(child)
+            child.start()
+    if wait_for_web(web, f"http://{address}", stop):
+        say(welcome(f"http://{address}", note))
+    while not stop.asked:
+        for child in children:
+            died = child.keep_running()
+            if died:
+                say(died)
+        time.sleep(TICK_SECONDS)
+
+
+def _choose_settings(port: int | None) -> None:
+    if port is not None:
+        env.provide("PORT", str(port))
+    env.default("DJANGO_SETTINGS_MODULE", "settings.base")
+    check_port(env.environment().bind_address, env.environment().port)
+
+
+def check_port(address: str, port: int) -> None:
+    """Raise SupervisorError unless gunicorn will be able to listen there."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as error:
+            raise SupervisorError(
+                f"Port {port} of {address} cannot be used ({error.strerror}): "
+                f"stop what uses it, or choose another one, as in make run PORT={port + 1 if port < 65535 else 8000}."
+            ) from error
+
+
+def _database() -> AbstractContextManager[object]:
+    """Return DATABASE_URL's server as it is, or the embedded one for the length of the block."""
+    if env.environment().database_url:
+        return nullcontext()
+    return _embedded()
+
+
+@contextmanager
+def _embedded() -> Iterator[None]:
+    server = project_server(env.environment().data_dir)
+    with attached(server) as url:
+        say(f"PostgreSQL runs on a socket in {server.sockets}; its data is in {server.home}.")
+        env.provide("DATABASE_URL", url)
+        yield
+
+
+def _web() -> Child:
+    command = [sys.executable, "-m", "gunicorn", "--config", "python:settings.gunicorn"]
+    return Child("gunicorn", command, env.for_child_process(), PROJECT)
+
+
+def _workers() -> Child:
+    command = [sys.executable, "manage.py", "run_subscriptions"]
+    return Child("run_subscriptions", command, env.for_child_process(), PROJECT)
+
+
+def wait_for_web(web: Child, url: str, stop: StopRequest) -> bool:
+    """Return True once any answer comes, False when a stop was asked for; raises SupervisorError."""
+    deadline = time.monotonic() + WEB_START_SECONDS
+    while not stop.asked:
+        if _answers(f"{url}/health/live"):
+            return True
+        if not web.running:
+            raise SupervisorError(
+                f"gunicorn ended with status {web.status} while starting: its log is above."
+            )
+        if time.monotonic() > deadline:
+            raise SupervisorError(
+                f"gunicorn gave no answer on {url} within {WEB_START_SECONDS} s: its log is above."
+            )
+        time.sleep(TICK_SECONDS)
+    return False
+
+
+def _answers(url: str) -> bool:
+    try:
+        urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 -- our own http:// address
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def _finally_stopped(stop: StopRequest) -> Iterator[list[Child]]:
+    """Yield a list for children; whatever happens in the block, none of them runs after it."""
+    children: list[Child] = []
+    try:
+        yield children
+    finally:
+        if any(child.running for child in children):
+            say("Stopping … (Ctrl-C again after a second: at once)")
+        stop_all(children, stop)
+
+
+def stop_all(children: list[Child], stop: StopRequest) -> None:
+    """Ask all to stop, wait, and kill what is left in their process groups."""
+    deadline = time.monotonic() + env.environment().shutdown_timeout_seconds + GRACE_SECONDS
+    for child in children:
+        child.ask_to_stop()
+    while any(child.running for child in children):
+        if stop.forced_by is not None or time.monotonic() > deadline:
+            break
+        time.sleep(TICK_SECONDS / 2)
+    for child in children:
+        child.kill_group()
+
+
+def welcome(url: str, note: str) -> str:
+    return f"""
+Orders      {url}/orders
+Health      {url}/health
+API docs    {url}/api/docs
+Admin       {url}/admin/{note}
+
+Paste this to place an order:
+
+  curl -i {url}/orders -H 'Content-Type: application/json' \\
+       -d '{{"customer_id": "{uuid.uuid4()}", "total": "499.99"}}'
+
+Ctrl-C stops everything; the data stays."""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

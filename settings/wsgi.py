@@ -1,0 +1,19 @@
+"""The WSGI application, as gunicorn and `manage.py runserver` load it."""
+
+import atexit
+from contextlib import ExitStack
+
+from django.conf import settings
+from django.core.wsgi import get_wsgi_application
+
+from settings import env
+from settings.local_postgres import attached, project_server
+
+env.default("DJANGO_SETTINGS_MODULE", "settings.base")
+
+if env.environment().database_url is None and settings.SETTINGS_MODULE == "settings.base":
+    _server = ExitStack()
+    _server.enter_context(attached(project_server(env.environment().data_dir)))
+    atexit.register(_server.close)
+
+application = get_wsgi_application()

@@ -1,0 +1,47 @@
+"""settings.production: what is missing or weak stops the start with a sentence."""
+
+import subprocess
+import sys
+
+import pytest
+
+from settings.env import for_child_process
+from settings.local_postgres import PROJECT
+
+COMPLETE = {
+    "DJANGO_SETTINGS_MODULE": "settings.production",
+    "DATABASE_URL": "postgresql://u@db.example/shop",
+    "SECRET_KEY": "0123456789abcdefghijklmnopqrstuvwxyz-0123456789-ABCDEFGH",
+    "ALLOWED_HOSTS": "shop.example",
+    "DEBUG": None,
+    "TEST_DATABASE_URL": None,
+}
+
+
+def load(**changes: str | None) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from django.conf import settings; print(settings.DEBUG)"]
+    environment = for_child_process(**{**COMPLETE, **changes})
+    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_complete_environment_starts_without_debug() -> None:
+    assert load().stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"SECRET_KEY": None}, "SECRET_KEY is not set"),
+        ({"SECRET_KEY": "short"}, "SECRET_KEY is weak (5 characters"),
+        ({"SECRET_KEY": "a" * 60}, "SECRET_KEY is weak (60 characters, 1 different ones)"),
+        ({"SECRET_KEY": "django-insecure-" + "0123456789" * 5}, "begins with 'django-insecure-'"),
+        ({"ALLOWED_HOSTS": None}, "ALLOWED_HOSTS is not set"),
+        ({"DATABASE_URL": None}, "DATABASE_URL is not set"),
+        ({"DEBUG": "true"}, "DEBUG is true under settings.production"),
+    ],
+)
+def test_anything_missing_stops_the_start(changes: dict[str, str | None], sentence: str) -> None:
+    result = load(**changes)
+
+    assert result.returncode != 0
+    assert sentence in result.stderr.splitlines()[-1]
