@@ -41,11 +41,16 @@ class Event(models.Model):
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(
-                fields=["aggregate_id", "aggregate_type", "aggregate_version"], name="eventsource_event_stream_version"
+                fields=["aggregate_id", "aggregate_type", "aggregate_version"],
+                name="eventsource_event_stream_version",
             ),
             models.UniqueConstraint(fields=["event_id"], name="eventsource_event_id"),
-            models.CheckConstraint(condition=models.Q(aggregate_version__gte=1), name="eventsource_event_version_positive"),
-            models.CheckConstraint(condition=models.Q(slot__gte=0, slot__lt=SLOTS), name="eventsource_event_slot_range"),
+            models.CheckConstraint(
+                condition=models.Q(aggregate_version__gte=1), name="eventsource_event_version_positive"
+            ),
+            models.CheckConstraint(
+                condition=models.Q(slot__gte=0, slot__lt=SLOTS), name="eventsource_event_slot_range"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -71,7 +76,9 @@ class Snapshot(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["aggregate_id", "aggregate_type"], name="eventsource_snapshot_aggregate")
+            models.UniqueConstraint(
+                fields=["aggregate_id", "aggregate_type"], name="eventsource_snapshot_aggregate"
+            )
         ]
 
     def __str__(self) -> str:
@@ -132,7 +139,9 @@ class Checkpoint(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["subscription", "partition"], name="eventsource_checkpoint_partition"),
+            models.UniqueConstraint(
+                fields=["subscription", "partition"], name="eventsource_checkpoint_partition"
+            ),
             models.CheckConstraint(
                 condition=models.Q(partition__gte=0, partition__lt=models.F("partition_count")),
                 name="eventsource_checkpoint_partition_range",
@@ -182,14 +191,17 @@ class DeadLetter(models.Model):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["subscription", "position"], name="eventsource_deadletter_position")
+            models.UniqueConstraint(
+                fields=["subscription", "position"], name="eventsource_deadletter_position"
+            )
         ]
         indexes: ClassVar = [
             # The open ones are few: what workers, health and the desk look at.
             models.Index(
                 fields=["subscription", "aggregate_id", "position"],
                 name="eventsource_deadletter_open",
-                condition=models.Q(state__in=["parked", "retrying", "dead"]) | models.Q(replayed_through__isnull=False),
+                condition=models.Q(state__in=["parked", "retrying", "dead"])
+                | models.Q(replayed_through__isnull=False),
             )
         ]
 

@@ -109,5 +109,7 @@ def state_type_of(aggregate_class: type[AggregateRoot[State]]) -> type[State]:
         for generic in getattr(base, "__orig_bases__", ()):
             arguments = getattr(generic, "__args__", ())
             if arguments and not isinstance(arguments[0], TypeVar):
-                return cast(type[State], arguments[0])
-    raise TypeError(f"{aggregate_class.__name__} must say its state: class {aggregate_class.__name__}(AggregateRoot[State]).")
+                return cast("type[State]", arguments[0])
+    raise TypeError(
+        f"{aggregate_class.__name__} must say its state: class {aggregate_class.__name__}(AggregateRoot[State])."
+    )

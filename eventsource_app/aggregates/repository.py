@@ -137,7 +137,9 @@ class AggregateRepository(Generic[Aggregate]):
 
     def _connection_is_usable(self) -> bool:
         connection = connections[self._store.using]
-        return connection.connection is not None and not connection.connection.closed and connection.is_usable()
+        return (
+            connection.connection is not None and not connection.connection.closed and connection.is_usable()
+        )
 
 
 def _delay(attempt: int) -> float:

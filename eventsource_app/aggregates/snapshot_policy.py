@@ -11,7 +11,9 @@ class SnapshotPolicy:
 
     def __post_init__(self) -> None:
         if self.every < 1:
-            raise ValueError(f"A snapshot is taken every 1 or more versions, so every={self.every} cannot be.")
+            raise ValueError(
+                f"A snapshot is taken every 1 or more versions, so every={self.every} cannot be."
+            )
 
     def is_due(self, before: int, after: int) -> bool:
         """Say whether a save from version ``before`` to ``after`` crossed a multiple."""

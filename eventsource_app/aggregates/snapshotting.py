@@ -22,7 +22,9 @@ State = TypeVar("State")
 class Snapshotter(Generic[State]):
     """The snapshots of one aggregate class."""
 
-    def __init__(self, store: EventStore, aggregate_class: type[AggregateRoot[State]], policy: SnapshotPolicy) -> None:
+    def __init__(
+        self, store: EventStore, aggregate_class: type[AggregateRoot[State]], policy: SnapshotPolicy
+    ) -> None:
         self._store = store
         self._class = aggregate_class
         self._policy = policy
@@ -42,7 +44,11 @@ class Snapshotter(Generic[State]):
             except Exception as error:  # whatever the state's own validators raise
                 doubt = f"its state cannot be read ({type(error).__name__})"
         if doubt is not None:
-            extra = {"aggregate_type": stream.aggregate_type, "aggregate_id": str(stream.aggregate_id), "reason": doubt}
+            extra = {
+                "aggregate_type": stream.aggregate_type,
+                "aggregate_id": str(stream.aggregate_id),
+                "reason": doubt,
+            }
             logger.warning("Snapshot ignored, the whole stream is replayed", extra=extra)
             return False
         aggregate.restore(state, snapshot.version, snapshot.position)
@@ -50,7 +56,9 @@ class Snapshotter(Generic[State]):
         aggregate.mark_stored(recorded[-1].position)
         return True
 
-    def take_if_due(self, aggregate: AggregateRoot[State], stream: StreamId, before: int, last: RecordedEvent) -> None:
+    def take_if_due(
+        self, aggregate: AggregateRoot[State], stream: StreamId, before: int, last: RecordedEvent
+    ) -> None:
         """Write a snapshot after the commit if the save that ended with ``last`` crossed the policy's line."""
         if not self._policy.is_due(before, aggregate.version):
             return

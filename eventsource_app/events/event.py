@@ -17,7 +17,10 @@ def _now() -> datetime:
 
 
 def _in_utc(value: datetime) -> datetime:
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{value.isoformat()} lies outside the calendar's years 1 to 9999 in UTC") from error
 
 
 def _as_text(value: object) -> object:
@@ -26,7 +29,7 @@ def _as_text(value: object) -> object:
 
 UtcDatetime = Annotated[AwareDatetime, AfterValidator(_in_utc)]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
-Identifier = Annotated[str, BeforeValidator(_as_text), Field(min_length=1, max_length=MAX_NAME_LENGTH)]
+Identifier = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH), BeforeValidator(_as_text)]
 
 
 class DomainEvent(BaseModel):

@@ -5,6 +5,7 @@ one JSON text and validates it once, in JSON mode, so that bytes, strict fields 
 """
 
 import json
+import re
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -17,6 +18,9 @@ from eventsource_app.exceptions import EventSourceError
 DEFAULT_MAX_EVENT_BYTES = 1024 * 1024
 MAX_FIELDS = 5_000
 MAX_DEPTH = 64
+_ENVELOPE = set(ENVELOPE)  # the serializer takes a set only
+MAX_DIGITS = 4_300
+TOO_MANY_DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS}}}")
 
 
 class InvalidEventError(EventSourceError, ValueError):
@@ -51,7 +55,7 @@ class StoredEvent(NamedTuple):
 def encode_payload(event: DomainEvent, max_bytes: int = DEFAULT_MAX_EVENT_BYTES) -> tuple[str, str]:
     """Return the event's (payload, metadata) as JSON texts; raises ``InvalidEventError`` for what must not be stored."""
     try:
-        data = event.__pydantic_serializer__.to_json(event, exclude=ENVELOPE).decode()
+        data = event.__pydantic_serializer__.to_json(event, exclude=_ENVELOPE).decode()
         metadata = to_json(event.metadata, inf_nan_mode="constants").decode() if event.metadata else "{}"
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise InvalidEventError(f"Event {event.event_type!r} cannot be written as JSON: {error}") from error
@@ -64,14 +68,18 @@ def _check_text(event: DomainEvent, part: str, text: str, max_bytes: int) -> Non
     """Refuse what PostgreSQL would refuse or choke on; the cheap look at the text comes first."""
     who = f"The {part} of event {event.event_type!r} ({event.event_id})"
     if len(text) > max_bytes or (not text.isascii() and len(text.encode()) > max_bytes):
-        raise InvalidEventError(f"{who} is {len(text.encode())} bytes, above the limit of {max_bytes}; store a reference.")
+        raise InvalidEventError(
+            f"{who} is {len(text.encode())} bytes, above the limit of {max_bytes}; store a reference."
+        )
     suspicious = "NaN" in text or "Infinity" in text or "\\u0000" in text
+    # PostgreSQL keeps a number that the reader then refuses to convert.
+    suspicious = suspicious or (len(text) > MAX_DIGITS and TOO_MANY_DIGITS.search(text) is not None)
     if not suspicious and text.count(":") <= MAX_FIELDS and text.count("{") + text.count("[") <= MAX_DEPTH:
         return
     try:
         value = from_json(text, allow_inf_nan=False)
     except ValueError as error:
-        raise InvalidEventError(f"{who} has NaN, infinity or too deep a structure: {error}.") from error
+        raise InvalidEventError(f"{who} has NaN, infinity, an endless number or too deep a structure: {error}.") from error
     _check_value(who, value)
 
 
@@ -112,7 +120,8 @@ def decode(stored: StoredEvent, registry: EventRegistry) -> DomainEvent:
         f'"actor_id":{_quote(stored.actor_id)},"metadata":{stored.metadata}}}'
     )
     try:
-        return event_class.__pydantic_validator__.validate_json(text, extra="ignore")
+        event: DomainEvent = event_class.__pydantic_validator__.validate_json(text, extra="ignore")
+        return event
     except ValidationError as error:
         raise UnreadableEventError(stored.event_type, stored.event_id, _first_reason(error)) from error
 

@@ -49,7 +49,9 @@ class UpcasterChain:
 
     def add(self, event_type: str, from_version: int, upcast: Upcast) -> None:
         if from_version < 1:
-            raise ValueError(f"Schema versions start at 1, so from_version={from_version} of {event_type!r} cannot be.")
+            raise ValueError(
+                f"Schema versions start at 1, so from_version={from_version} of {event_type!r} cannot be."
+            )
         if self._steps.setdefault((event_type, from_version), upcast) is not upcast:
             raise DuplicateUpcasterError(event_type, from_version)
 

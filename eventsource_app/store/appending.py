@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.db import IntegrityError
 from psycopg import errors as pg_errors
@@ -38,12 +39,16 @@ class PreparedAppend:
 
     stream: StreamId
     expected: ExpectedVersion
-    event_ids: tuple[Any, ...]
+    event_ids: tuple[UUID, ...]
     params: tuple[Any, ...]
 
 
 def prepare(
-    stream: StreamId, events: Sequence[DomainEvent], expected: ExpectedVersion, registry: EventRegistry, max_bytes: int
+    stream: StreamId,
+    events: Sequence[DomainEvent],
+    expected: ExpectedVersion,
+    registry: EventRegistry,
+    max_bytes: int,
 ) -> PreparedAppend:
     """Check and encode; raises ``InvalidEventError`` or ``UnknownEventTypeError`` before anything is sent."""
     if not events:
@@ -56,7 +61,9 @@ def prepare(
     ids = tuple(event.event_id for event in events)
     if len(set(ids)) < len(ids):
         raise DuplicateEventError(next(i for i in ids if ids.count(i) > 1), stream)
-    return PreparedAppend(stream, expected, ids, head + tuple(list(column) for column in zip(*rows, strict=True)))
+    return PreparedAppend(
+        stream, expected, ids, head + tuple(list(column) for column in zip(*rows, strict=True))
+    )
 
 
 def send(using: str, append: PreparedAppend) -> AppendResult:
@@ -66,7 +73,7 @@ def send(using: str, append: PreparedAppend) -> AppendResult:
         outcome, version, position = fetch_one(using, sql, append.params)
     except IntegrityError as error:
         if _constraint(error) == EVENT_ID_CONSTRAINT:
-            raise DuplicateEventError(append.event_ids[-1], append.stream) from error
+            raise DuplicateEventError(_taken_id(error, append), append.stream) from error
         raise
     if outcome == "conflict":
         raise WrongExpectedVersionError(append.stream, append.expected, version)
@@ -96,7 +103,9 @@ def _check_place(stream: StreamId, events: Sequence[DomainEvent], expected: Expe
 def _encode(event: DomainEvent, registry: EventRegistry, max_bytes: int) -> tuple[Any, ...]:
     fields = registry.get(event.event_type).__pydantic_fields__
     if type(event).__pydantic_fields__["event_type"].default != event.event_type:
-        raise InvalidEventError(f"A {type(event).__name__} cannot be stored as event type {event.event_type!r}.")
+        raise InvalidEventError(
+            f"A {type(event).__name__} cannot be stored as event type {event.event_type!r}."
+        )
     if event.schema_version != fields["schema_version"].default:
         raise InvalidEventError(
             f"Event {event.event_type!r} has schema_version {event.schema_version}, but its class writes "
@@ -104,7 +113,9 @@ def _encode(event: DomainEvent, registry: EventRegistry, max_bytes: int) -> tupl
         )
     for name in (event.aggregate_type, event.correlation_id, event.actor_id):
         if name is not None and "\0" in name:
-            raise InvalidEventError(f"An id or name of event {event.event_type!r} has a NUL character; remove it.")
+            raise InvalidEventError(
+                f"An id or name of event {event.event_type!r} has a NUL character; remove it."
+            )
     data, metadata = encode_payload(event, max_bytes)
     return (
         event.event_id,
@@ -122,3 +133,10 @@ def _encode(event: DomainEvent, registry: EventRegistry, max_bytes: int) -> tupl
 def _constraint(error: IntegrityError) -> str | None:
     cause = error.__cause__
     return cause.diag.constraint_name if isinstance(cause, pg_errors.Error) else None
+
+
+def _taken_id(error: IntegrityError, append: PreparedAppend) -> UUID:
+    """Return the id that PostgreSQL names in its detail (in any language): after the error nothing can be asked."""
+    cause = error.__cause__
+    detail = (cause.diag.message_detail or "") if isinstance(cause, pg_errors.Error) else ""
+    return next((event_id for event_id in append.event_ids if str(event_id) in detail), append.event_ids[-1])

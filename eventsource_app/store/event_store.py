@@ -3,14 +3,19 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-
-
 from eventsource_app.events.event import MAX_VERSION, DomainEvent
 from eventsource_app.events.registry import EventRegistry, default_registry
 from eventsource_app.events.serialization import DEFAULT_MAX_EVENT_BYTES
 from eventsource_app.store import appending, fence
 from eventsource_app.store.notifications import wake_up_after_commit
-from eventsource_app.store.reading import READ_STREAM, STREAM_VERSION, WINDOW, FeedFilter, feed_statement
+from eventsource_app.store.reading import (
+    READ_FOLLOWERS,
+    READ_STREAM,
+    STREAM_VERSION,
+    WINDOW,
+    FeedFilter,
+    feed_statement,
+)
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.store.session import fetch_all, option
 from eventsource_app.store.streams import AppendResult, ExpectedVersion, StreamId
@@ -33,13 +38,19 @@ class EventStore:
     """
 
     def __init__(
-        self, using: str = "default", *, registry: EventRegistry = default_registry, enable_tracing: bool = True
+        self,
+        using: str = "default",
+        *,
+        registry: EventRegistry = default_registry,
+        enable_tracing: bool = True,
     ) -> None:
         self.using = using
         self.registry = registry
         self.enable_tracing = enable_tracing
 
-    def append(self, stream: StreamId, events: Sequence[DomainEvent], expected_version: ExpectedVersion) -> AppendResult:
+    def append(
+        self, stream: StreamId, events: Sequence[DomainEvent], expected_version: ExpectedVersion
+    ) -> AppendResult:
         """Store the events at the end of the stream: all or none, in one round trip outside a transaction.
 
         With ``ANY`` and ``STREAM_EXISTS`` the store numbers the events; otherwise each must carry its own version.
@@ -94,6 +105,14 @@ class EventStore:
         params = (after, last, *feed_filter.params(), limit)
         events = self._records(feed_statement(feed_filter), params)
         return FeedPage(events, events[-1].position if len(events) == limit else last)
+
+    def read_followers(
+        self, stream: StreamId, after: int, through: int, event_types: tuple[str, ...] | None, limit: int = 1
+    ) -> list[RecordedEvent]:
+        """Return the stream's next events between two positions (``after`` excluded), in order."""
+        types = None if event_types is None else list(event_types)
+        params = (stream.aggregate_id, stream.aggregate_type, after, through, types, types, limit)
+        return self._records(READ_FOLLOWERS, params)
 
     def read_bound(self) -> fence.ReadBound:
         """Return how far the log is safe to read now; a bound stays valid for ever."""

@@ -67,7 +67,9 @@ class WakeUps:
                     connection.execute(f"NOTIFY {CHANNEL}")
                     time.sleep(WINDOW_SECONDS)
         except (psycopg.Error, OSError) as error:
-            logger.warning("Wake-up not sent; workers find the events by polling", extra={"error_message": str(error)})
+            logger.warning(
+                "Wake-up not sent; workers find the events by polling", extra={"error_message": str(error)}
+            )
         finally:
             self._thread = None
 

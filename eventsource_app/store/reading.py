@@ -12,6 +12,11 @@ READ_STREAM = (
     f"SELECT {COLUMNS} FROM eventsource_app_event WHERE aggregate_id = %s AND aggregate_type = %s "  # noqa: S608
     "AND aggregate_version >= %s AND aggregate_version <= %s ORDER BY aggregate_version LIMIT %s"
 )
+READ_FOLLOWERS = (
+    f"SELECT {COLUMNS} FROM eventsource_app_event WHERE aggregate_id = %s AND aggregate_type = %s "  # noqa: S608
+    "AND position > %s AND position <= %s AND (%s::text[] IS NULL OR event_type = ANY(%s::text[])) "
+    "ORDER BY aggregate_version LIMIT %s"
+)
 STREAM_VERSION = (
     "SELECT aggregate_version FROM eventsource_app_event WHERE aggregate_id = %s AND aggregate_type = %s "
     "ORDER BY aggregate_version DESC LIMIT 1"

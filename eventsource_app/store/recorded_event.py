@@ -89,7 +89,11 @@ class RecordedEvent:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RecordedEvent):
             return NotImplemented
-        return (self.position, self.recorded_at, self.event) == (other.position, other.recorded_at, other.event)
+        return (self.position, self.recorded_at, self.event) == (
+            other.position,
+            other.recorded_at,
+            other.event,
+        )
 
     def __hash__(self) -> int:
         return hash((self.position, self.event_id))

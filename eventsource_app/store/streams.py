@@ -67,7 +67,9 @@ class WrongExpectedVersionError(EventSourceError):
 
     def __init__(self, stream: StreamId, expected: ExpectedVersion, actual: int) -> None:
         there = f"version {actual}" if actual else "no such stream"
-        super().__init__(f"Stream {stream} was expected at {expected}, but there is {there}; load it again and decide anew.")
+        super().__init__(
+            f"Stream {stream} was expected at {expected}, but there is {there}; load it again and decide anew."
+        )
         self.stream, self.expected, self.actual = stream, expected, actual
 
     def __reduce__(self) -> tuple[type[Self], tuple[StreamId, ExpectedVersion, int]]:

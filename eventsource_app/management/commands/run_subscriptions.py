@@ -1,0 +1,75 @@
+"""``manage.py run_subscriptions``: the worker process."""
+
+import os
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from eventsource_app.store.notifications import close_wake_ups
+from eventsource_app.store.session import option
+from eventsource_app.subscriptions import ShutdownResult, SubscriptionManager, declared_subscriptions
+from eventsource_app.subscriptions.config import HealthCheckConfig
+from eventsource_app.subscriptions.partitions import Pin
+
+
+class Command(BaseCommand):
+    help = "Runs the declared subscriptions until SIGTERM or SIGINT; a second signal ends it at once."
+    requires_migrations_checks = True
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("names", nargs="*", metavar="NAME", help="only these subscriptions (default: all declared)")
+        parser.add_argument("--until-caught-up", action="store_true", help="handle what is there, then exit")
+        parser.add_argument("--shutdown-timeout", type=_seconds, default=None, metavar="S")
+        parser.add_argument("--drain-timeout", type=_seconds, default=None, metavar="S")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        manager = self._manager(options)
+        for subscription in self._chosen(options["names"]):
+            manager.subscribe(subscription.projection, subscription.config, subscription.name)
+        result = manager.run_until_caught_up() if options["until_caught_up"] else manager.run_until_shutdown()
+        self._exit(manager, result, options["until_caught_up"])
+
+    def _manager(self, options: dict[str, Any]) -> SubscriptionManager:
+        return SubscriptionManager(
+            shutdown_timeout=options["shutdown_timeout"] or float(option("SHUTDOWN_TIMEOUT", 60)),
+            drain_timeout=options["drain_timeout"] or float(option("DRAIN_TIMEOUT", 30)),
+            health_check_config=HealthCheckConfig(**option("HEALTH", {})),
+            pin=_pin(),
+        )
+
+    def _chosen(self, names: list[str]) -> list[Any]:
+        declared = declared_subscriptions()
+        unknown = sorted(set(names) - set(declared))
+        if unknown:
+            raise CommandError(
+                f"There is no subscription {', '.join(unknown)}; declared are: {', '.join(declared) or 'none'}.", returncode=2
+            )
+        if not declared:
+            raise CommandError("No app declares a subscription; add one with @subscription in an app's subscriptions.py.")
+        return [declared[name] for name in names or declared]
+
+    def _exit(self, manager: SubscriptionManager, result: ShutdownResult, draining: bool) -> None:
+        close_wake_ups()
+        if result.forced:
+            # A worker still hangs in its handler: interpreter exit would wait for it.
+            sys.stderr.flush()
+            os._exit(130 if result.reason == "SIGINT" else 143)
+        if draining and manager.is_blocked:
+            raise CommandError("Not everything could be handled; `manage.py subscription_status` says where it stands.")
+
+
+def _pin() -> Pin | None:
+    events = getattr(settings, "EVENTSOURCE", {})
+    if events.get("PARTITION_ID") is None:
+        return None
+    return Pin(int(events["PARTITION_ID"]), int(events.get("NUM_PARTITIONS") or 1))
+
+
+def _seconds(text: str) -> float:
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise ValueError(f"{text} is not a number of seconds above 0")
+    return value

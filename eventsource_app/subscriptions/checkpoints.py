@@ -1,0 +1,211 @@
+"""The checkpoint row: how far one partition has come, and the lease of the process that moves it.
+
+Every attempt locks the row first and believes only what it reads there. The lease's epoch is the fence: a process that
+lost its lease while it slept finds another epoch and changes nothing. The database's clock alone decides expiry.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from eventsource_app.exceptions import EventSourceError
+from eventsource_app.store.session import Row, execute, fetch_all
+
+LEASE_SECONDS: Final = 10.0
+
+CREATE: Final = """
+INSERT INTO eventsource_app_checkpoint
+    (subscription, partition, partition_count, position, handled_types, epoch, unclean_takeover_count,
+     careful_death_count, state, state_reason, state_changed_by, parked_generation, breaker,
+     events_processed, events_failed, retry_count, batch_count, last_error)
+SELECT %(name)s::varchar, part, %(count)s::smallint, %(position)s::bigint, %(types)s::varchar[], 0, 0, 0, 'running', '', '', 0, 'closed', 0, 0, 0, 0, ''
+  FROM generate_series(0, %(count)s::smallint - 1) AS part
+ WHERE NOT EXISTS (SELECT FROM eventsource_app_checkpoint WHERE subscription = %(name)s::varchar)
+ON CONFLICT DO NOTHING
+"""
+LIST: Final = """
+SELECT id, subscription, partition, partition_count, position, state, state_reason, handled_types,
+       owner, owner IS NOT NULL AND lease_expires_at > clock_timestamp() AS leased
+  FROM eventsource_app_checkpoint WHERE subscription = ANY(%s::varchar[]) ORDER BY subscription, partition
+"""
+# SKIP LOCKED: a running batch holds the row's lock, so it is never stolen, however late it is.
+CLAIM: Final = """
+UPDATE eventsource_app_checkpoint SET
+    unclean_takeover_count = CASE WHEN owner IS NULL THEN 0 ELSE unclean_takeover_count + 1 END,
+    owner = %(owner)s, epoch = epoch + 1, lease_expires_at = clock_timestamp() + make_interval(secs => %(lease)s),
+    started_at = clock_timestamp(), updated_at = clock_timestamp()
+ WHERE id = (SELECT id FROM eventsource_app_checkpoint WHERE id = %(id)s
+               AND (owner IS NULL OR lease_expires_at <= clock_timestamp()) FOR UPDATE SKIP LOCKED)
+RETURNING epoch, position
+"""
+LOCK: Final = """
+SELECT position, epoch, state, parked_generation, partition_count FROM eventsource_app_checkpoint WHERE id = %s FOR UPDATE
+"""
+ADVANCE: Final = """
+UPDATE eventsource_app_checkpoint SET
+    position = %(position)s, events_processed = events_processed + %(processed)s,
+    events_failed = events_failed + %(failed)s, retry_count = retry_count + %(retries)s, batch_count = batch_count + 1,
+    parked_generation = parked_generation + %(parked)s, unclean_takeover_count = 0,
+    last_event_at = CASE WHEN %(processed)s > 0 THEN clock_timestamp() ELSE last_event_at END,
+    last_error = coalesce(%(error)s, last_error),
+    last_error_at = CASE WHEN %(error)s::text IS NULL THEN last_error_at ELSE clock_timestamp() END,
+    breaker = 'closed', breaker_opened_at = NULL,
+    lease_expires_at = clock_timestamp() + make_interval(secs => %(lease)s), updated_at = clock_timestamp()
+ WHERE id = %(id)s AND epoch = %(epoch)s AND position = %(read)s
+"""
+RENEW: Final = """
+UPDATE eventsource_app_checkpoint SET lease_expires_at = clock_timestamp() + make_interval(secs => %s),
+    updated_at = clock_timestamp() WHERE id = %s AND epoch = %s
+RETURNING state, position, parked_generation
+"""
+RELEASE: Final = """
+UPDATE eventsource_app_checkpoint SET owner = NULL, lease_expires_at = NULL, updated_at = clock_timestamp()
+ WHERE id = %s AND epoch = %s
+"""
+STOP: Final = """
+UPDATE eventsource_app_checkpoint SET state = 'stopped', state_reason = %s, state_changed_at = clock_timestamp(),
+    state_changed_by = 'worker', last_error = %s, last_error_at = clock_timestamp(), events_failed = events_failed + %s
+ WHERE id = %s AND epoch = %s
+"""
+NOTE_BREAKER: Final = """
+UPDATE eventsource_app_checkpoint SET breaker = %s, breaker_opened_at = clock_timestamp(), last_error = %s,
+    last_error_at = clock_timestamp(), events_failed = events_failed + %s, updated_at = clock_timestamp()
+ WHERE id = %s AND epoch = %s
+"""
+
+
+class Interruption(EventSourceError):  # noqa: N818 - not an error of anything: delivery ends here for now
+    """What ends an attempt without being the fault of an event or its handler."""
+
+
+class LeaseLostError(Interruption):
+    """Another process owns the partition now; what this one was about to do is undone."""
+
+    def __init__(self, subscription: str, partition: int) -> None:
+        super().__init__(f"The lease of {subscription} (partition {partition}) went to another process; stepping back.")
+        self.subscription, self.partition = subscription, partition
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to move one checkpoint row, good for one epoch."""
+
+    checkpoint_id: int
+    subscription: str
+    partition: int
+    partition_count: int
+    epoch: int
+    position: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointRow:
+    """What a process must know of a checkpoint before it asks for the lease."""
+
+    id: int
+    subscription: str
+    partition: int
+    partition_count: int
+    position: int
+    state: str
+    state_reason: str
+    handled_types: list[str] | None
+    owner: str | None
+    leased: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LockedCheckpoint:
+    """The row as it is inside an attempt, locked until its end."""
+
+    position: int
+    epoch: int
+    state: str
+    parked_generation: int
+    partition_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """What an attempt adds to the row, in its own transaction."""
+
+    position: int
+    processed: int = 0
+    failed: int = 0
+    retries: int = 0
+    parked: int = 0
+    error: str | None = None
+
+
+def create(using: str, name: str, partitions: int, position: int, types: tuple[str, ...] | None) -> None:
+    """Make the rows of a subscription that has none; several processes may try at once."""
+    params = {"name": name, "count": partitions, "position": position, "types": _array(types)}
+    execute(using, CREATE, params)
+
+
+def find(using: str, names: list[str]) -> list[CheckpointRow]:
+    return [CheckpointRow(*row) for row in fetch_all(using, LIST, (names,))]
+
+
+def claim(using: str, row: CheckpointRow, owner: str, lease_seconds: float) -> Lease | None:
+    """Take the lease if nobody has it; ``None`` when somebody was faster."""
+    rows = fetch_all(using, CLAIM, {"id": row.id, "owner": owner, "lease": lease_seconds})
+    if not rows:
+        return None
+    epoch, position = rows[0]
+    return Lease(row.id, row.subscription, row.partition, row.partition_count, epoch, position)
+
+
+def lock(using: str, lease: Lease) -> LockedCheckpoint:
+    """Lock the row for this attempt; raises ``LeaseLostError`` when the epoch is not ours any more."""
+    rows = fetch_all(using, LOCK, (lease.checkpoint_id,))
+    locked = LockedCheckpoint(*rows[0]) if rows else None
+    if locked is None or locked.epoch != lease.epoch or locked.partition_count != lease.partition_count:
+        raise LeaseLostError(lease.subscription, lease.partition)
+    return locked
+
+
+def advance(using: str, lease: Lease, read: int, progress: Progress, lease_seconds: float) -> None:
+    """Move the locked row and renew the lease; never backwards."""
+    if progress.position < read:
+        raise ValueError(f"The checkpoint of {lease.subscription} cannot go back from {read} to {progress.position}.")
+    params = {
+        "id": lease.checkpoint_id,
+        "epoch": lease.epoch,
+        "read": read,
+        "lease": lease_seconds,
+        "position": progress.position,
+        "processed": progress.processed,
+        "failed": progress.failed,
+        "retries": progress.retries,
+        "parked": progress.parked,
+        "error": progress.error,
+    }
+    if execute(using, ADVANCE, params) != 1:
+        raise LeaseLostError(lease.subscription, lease.partition)
+
+
+def renew(using: str, lease: Lease, lease_seconds: float) -> Row:
+    """Keep the lease while idle; return (state, position, parked generation) as they are now."""
+    rows = fetch_all(using, RENEW, (lease_seconds, lease.checkpoint_id, lease.epoch))
+    if not rows:
+        raise LeaseLostError(lease.subscription, lease.partition)
+    return rows[0]
+
+
+def release(using: str, lease: Lease) -> bool:
+    """Give the lease back, so that the next owner starts at once."""
+    return execute(using, RELEASE, (lease.checkpoint_id, lease.epoch)) == 1
+
+
+def stop(using: str, lease: Lease, reason: str, error: str, failed: int) -> None:
+    """Stop the subscription visibly; an operator resumes it."""
+    execute(using, STOP, (reason, error, failed, lease.checkpoint_id, lease.epoch))
+
+
+def note_breaker(using: str, lease: Lease, state: str, error: str, failed: int) -> None:
+    """Show the breaker's state and the failures that opened it."""
+    execute(using, NOTE_BREAKER, (state, error, failed, lease.checkpoint_id, lease.epoch))
+
+
+def _array(types: tuple[str, ...] | None) -> list[str] | None:
+    return None if types is None else list(types)

@@ -1,0 +1,72 @@
+"""Before a subscription may run: its rows exist, and nothing it handles lies behind its checkpoint unseen."""
+
+from eventsource_app.exceptions import EventSourceError
+from eventsource_app.store.event_store import EventStore
+from eventsource_app.store.session import execute, fetch_all
+from eventsource_app.subscriptions import checkpoints
+from eventsource_app.subscriptions.checkpoints import CheckpointRow
+from eventsource_app.subscriptions.registry import Subscription
+
+SET_TYPES = "UPDATE eventsource_app_checkpoint SET handled_types = %s::varchar[] WHERE subscription = %s"
+PASSED_EVENT = """
+SELECT event_type, position FROM eventsource_app_event
+ WHERE position <= %s AND event_type = ANY(%s::text[]) ORDER BY position LIMIT 1
+"""
+
+
+class SubscriptionRefusedError(EventSourceError):
+    """A subscription that must not run as things are; the sentence says what an operator can do."""
+
+
+def enrol(store: EventStore, subscription: Subscription) -> list[CheckpointRow]:
+    """Return the subscription's checkpoint rows, made where there are none; raises ``SubscriptionRefusedError``."""
+    name, types = subscription.name, subscription.event_types
+    rows = checkpoints.find(store.using, [name])
+    if not rows:
+        position = _first_position(store, subscription.config.start_from)
+        checkpoints.create(store.using, name, subscription.config.partitions, position, types)
+        rows = checkpoints.find(store.using, [name])
+    _check_not_ahead(store, name, rows)
+    _check_types(store, name, rows, types)
+    return rows
+
+
+def may_run(row: CheckpointRow, subscription: Subscription) -> bool:
+    """Say whether this code handles all that the row lists; an old pod during a rollout does not."""
+    if row.handled_types is None or subscription.event_types is None:
+        return subscription.event_types is None or row.handled_types is not None
+    return set(row.handled_types) <= set(subscription.event_types)
+
+
+def _first_position(store: EventStore, start_from: str | int) -> int:
+    if start_from == "end":
+        return store.read_bound().bound
+    return start_from if isinstance(start_from, int) else 0
+
+
+def _check_not_ahead(store: EventStore, name: str, rows: list[CheckpointRow]) -> None:
+    head = store.head_position()
+    ahead = max(row.position for row in rows)
+    if ahead > head:
+        raise SubscriptionRefusedError(
+            f"The checkpoint of {name} is at {ahead}, ahead of the log's last position {head}: the log was probably restored "
+            f"from a backup; run `manage.py rebuild_projection {name}`."
+        )
+
+
+def _check_types(
+    store: EventStore, name: str, rows: list[CheckpointRow], types: tuple[str, ...] | None
+) -> None:
+    known = rows[0].handled_types
+    if types is None or known is None or set(types) <= set(known):
+        return
+    new = sorted(set(types) - set(known))
+    passed = fetch_all(store.using, PASSED_EVENT, (max(row.position for row in rows), new))
+    if passed:
+        event_type, position = passed[0]
+        raise SubscriptionRefusedError(
+            f"{name} now handles {', '.join(new)}, but its checkpoint has passed such events (the first: {event_type} at "
+            f"{position}); run `manage.py rebuild_projection {name}`, or `manage.py accept_event_types {name}` to go on "
+            "without them."
+        )
+    execute(store.using, SET_TYPES, (sorted(types), name))

@@ -1,0 +1,207 @@
+"""Whose fault an error is: one table, that users extend, from exception to category, severity and retryability."""
+
+import enum
+import functools
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import psycopg_pool
+from django.core.exceptions import ObjectDoesNotExist, ValidationError
+from django.db import DataError, Error, IntegrityError, InterfaceError, InternalError, OperationalError
+from psycopg import errors as pg
+
+from eventsource_app.events import (
+    InvalidEventError,
+    NewerSchemaVersionError,
+    UnknownEventTypeError,
+    UnreadableEventError,
+    UpcasterGapError,
+)
+from eventsource_app.exceptions import EventSourceError
+
+logger = logging.getLogger("eventsource.errors")
+alerts = logging.getLogger("eventsource.alerts")
+
+
+@functools.total_ordering
+class ErrorSeverity(enum.Enum):
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+    CRITICAL = "critical"
+
+    def __lt__(self, other: object) -> bool:
+        if not isinstance(other, ErrorSeverity):
+            return NotImplemented
+        order = list(ErrorSeverity)
+        return order.index(self) < order.index(other)
+
+
+class ErrorCategory(enum.Enum):
+    TRANSIENT = "transient"
+    PERMANENT = "permanent"
+    INFRASTRUCTURE = "infrastructure"
+    APPLICATION = "application"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class ErrorClassification:
+    """Whose fault it is, how bad, and whether trying again may help."""
+
+    category: ErrorCategory
+    severity: ErrorSeverity
+    retryable: bool = True
+
+    @property
+    def parks(self) -> bool:
+        """Say whether the event is to blame; otherwise the world is, and the event waits for it."""
+        return self.category not in (ErrorCategory.INFRASTRUCTURE, ErrorCategory.TRANSIENT)
+
+
+class PermanentError(EventSourceError):
+    """Raise it (or a subclass) in a handler when no retry can ever help: the event is dead at once."""
+
+
+class ProcessingTimeoutError(EventSourceError):
+    """A handler took longer than ``processing_timeout``."""
+
+
+@dataclass(frozen=True)
+class ErrorInfo:
+    """One failed attempt, as error callbacks get it; ``retry_count`` is 0 for the first attempt."""
+
+    subscription_name: str
+    event_id: UUID | None
+    event_type: str | None
+    position: int | None
+    aggregate_id: UUID | None
+    error_type: str
+    error_message: str
+    retry_count: int
+    classification: ErrorClassification
+    occurred_at: datetime
+
+
+def _row(category: ErrorCategory, severity: ErrorSeverity, *, retryable: bool = True) -> ErrorClassification:
+    return ErrorClassification(category, severity, retryable)
+
+
+_INFRASTRUCTURE = _row(ErrorCategory.INFRASTRUCTURE, ErrorSeverity.MEDIUM)
+_TRANSIENT = _row(ErrorCategory.TRANSIENT, ErrorSeverity.LOW)
+_TIMED_OUT = _row(ErrorCategory.APPLICATION, ErrorSeverity.HIGH)
+_BAD_DATA = _row(ErrorCategory.APPLICATION, ErrorSeverity.MEDIUM)
+_BUG = _row(ErrorCategory.APPLICATION, ErrorSeverity.HIGH)
+_FATAL = _row(ErrorCategory.INFRASTRUCTURE, ErrorSeverity.CRITICAL, retryable=False)
+UNKNOWN = _row(ErrorCategory.UNKNOWN, ErrorSeverity.MEDIUM)
+
+# The first row that fits decides, and the driver's own error is asked before Django's wrapping of it.
+_TABLE: list[tuple[tuple[type[BaseException], ...], ErrorClassification]] = [
+    ((PermanentError,), _row(ErrorCategory.PERMANENT, ErrorSeverity.HIGH, retryable=False)),
+    ((MemoryError, pg.OutOfMemory, pg.DiskFull), _FATAL),
+    ((pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable), _TRANSIENT),
+    ((pg.QueryCanceled, pg.IdleInTransactionSessionTimeout, ProcessingTimeoutError), _TIMED_OUT),
+    (
+        (
+            pg.AdminShutdown,
+            pg.CrashShutdown,
+            pg.CannotConnectNow,
+            pg.TooManyConnections,
+            psycopg_pool.PoolTimeout,
+            psycopg_pool.PoolClosed,
+            psycopg_pool.TooManyRequests,
+        ),
+        _INFRASTRUCTURE,
+    ),
+    ((pg.ProgramLimitExceeded, pg.StatementTooComplex), _BAD_DATA),
+    ((UnknownEventTypeError, NewerSchemaVersionError, UpcasterGapError, UnreadableEventError), _BUG),
+    ((IntegrityError, DataError, ValidationError, InvalidEventError, ObjectDoesNotExist), _BAD_DATA),
+    ((OperationalError, InterfaceError, pg.OperationalError, pg.InterfaceError, ConnectionError), _INFRASTRUCTURE),
+    ((TypeError, AttributeError, NameError), _BUG),
+    ((ValueError, LookupError, ArithmeticError, InternalError, Error), _BAD_DATA),
+]
+
+
+def classify(error: BaseException) -> ErrorClassification:
+    """Return whose fault an error is, by the first row of the table that fits it or its database cause."""
+    causes = [error.__cause__, error] if isinstance(error, Error) and error.__cause__ is not None else [error]
+    for cause in causes:
+        for types, classification in _TABLE:
+            if isinstance(cause, types):
+                return classification
+    return UNKNOWN
+
+
+def classify_as(error_type: type[BaseException], classification: ErrorClassification) -> None:
+    """Put a row of your own before all others, for example for an API client's "try again later"."""
+    _TABLE.insert(0, ((error_type,), classification))
+
+
+def describe(error: BaseException) -> str:
+    """Return the error's first line; a database's DETAIL, which may hold values of people, is cut off."""
+    return str(error).partition("\nDETAIL")[0].partition("\nCONTEXT")[0].strip() or type(error).__name__
+
+
+ErrorCallback = Callable[[ErrorInfo], object]
+
+
+class ErrorCallbacks:
+    """Who wants to hear of failed attempts. A callback that raises is logged and harms nothing."""
+
+    def __init__(self) -> None:
+        self._callbacks: list[tuple[Callable[[ErrorInfo], bool], ErrorCallback]] = []
+
+    def on_error(self, callback: ErrorCallback) -> None:
+        self._callbacks.append((lambda info: True, callback))
+
+    def on_severity(self, severity: ErrorSeverity, callback: ErrorCallback) -> None:
+        """Call for this severity and above."""
+        self._callbacks.append((lambda info: info.classification.severity >= severity, callback))
+
+    def on_category(self, category: ErrorCategory, callback: ErrorCallback) -> None:
+        self._callbacks.append((lambda info: info.classification.category is category, callback))
+
+    def report(self, info: ErrorInfo) -> None:
+        for wants, callback in tuple(self._callbacks):
+            try:
+                if wants(info):
+                    callback(info)
+            except Exception:
+                logger.exception("Error callback failed", extra={"callback": getattr(callback, "__name__", repr(callback))})
+
+
+def log_error(info: ErrorInfo) -> None:
+    """The default callback: one line per failed attempt."""
+    logger.error(
+        "Subscription error",
+        extra={
+            "subscription": info.subscription_name,
+            "event_id": str(info.event_id) if info.event_id else None,
+            "event_type": info.event_type,
+            "aggregate_id": str(info.aggregate_id) if info.aggregate_id else None,
+            "position": info.position,
+            "error_type": info.error_type,
+            "error_message": info.error_message,
+            "severity": info.classification.severity.value,
+            "category": info.classification.category.value,
+            "retry_count": info.retry_count,
+        },
+    )
+
+
+def log_critical(info: ErrorInfo) -> None:
+    """The default callback for critical errors: the line that wakes somebody up."""
+    alerts.critical(
+        "CRITICAL ERROR in %s",
+        info.subscription_name,
+        extra={
+            "subscription": info.subscription_name,
+            "event_id": str(info.event_id) if info.event_id else None,
+            "event_type": info.event_type,
+            "aggregate_id": str(info.aggregate_id) if info.aggregate_id else None,
+            "error_message": info.error_message,
+        },
+    )

@@ -1,0 +1,27 @@
+"""Health, told from rows: what the probes, the manager and the desk answer."""
+
+from eventsource_app.subscriptions.health.queries import health_facts, health_report
+from eventsource_app.subscriptions.health.readiness import readiness_report
+from eventsource_app.subscriptions.health.reports import (
+    HealthReport,
+    HealthStatus,
+    LivenessReport,
+    ReadinessReport,
+    SubscriptionHealth,
+)
+from eventsource_app.subscriptions.health.rules import ErrorWindow, HealthFacts, PartitionFacts, assess
+
+__all__ = [
+    "ErrorWindow",
+    "HealthFacts",
+    "HealthReport",
+    "HealthStatus",
+    "LivenessReport",
+    "PartitionFacts",
+    "ReadinessReport",
+    "SubscriptionHealth",
+    "assess",
+    "health_facts",
+    "health_report",
+    "readiness_report",
+]

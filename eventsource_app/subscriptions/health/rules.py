@@ -1,0 +1,215 @@
+"""The rules of health: frozen rows in, a document out. No database, no clock.
+
+A subscription is as well as its worst finding, and the engine as its worst subscription.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import groupby
+from typing import Final
+
+from eventsource_app.subscriptions.config import HealthCheckConfig
+from eventsource_app.subscriptions.health.reports import (
+    MANAGER_NOT_INITIALIZED,
+    HealthReport,
+    HealthStatus,
+    SubscriptionHealth,
+)
+
+# Position 1 is never given to an event, so a log whose head is there is empty and nobody is behind it.
+EMPTY_LOG_HEAD: Final = 1
+ERROR_WINDOW: Final = timedelta(hours=1)
+# The state a subscription shows when its partitions differ: the one that most needs somebody to look.
+STATES_BY_URGENCY: Final = ("running", "rebuilding", "paused", "stopped")
+
+Finding = tuple[HealthStatus, str]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionFacts:
+    """One checkpoint row as health sees it; ages and times are by the database's clock."""
+
+    subscription: str
+    partition: int
+    partition_count: int
+    position: int
+    state: str
+    breaker: str
+    owner: str | None
+    owner_is_live: bool
+    events_processed: int
+    events_failed: int
+    last_error: str
+    last_error_at: datetime | None
+    started_at: datetime | None
+    lag_seconds: float
+    dead_letters: int
+
+    def lag_events(self, head: int) -> int:
+        """Distance to the log's head in positions: an upper bound, since positions have gaps."""
+        return max(0, head - max(self.position, EMPTY_LOG_HEAD))
+
+
+@dataclass(frozen=True, slots=True)
+class HealthFacts:
+    """All that the rows say at one moment, rows ordered by subscription and partition."""
+
+    now: datetime
+    head: int
+    live_workers: int
+    oldest_worker_started_at: datetime | None
+    partitions: tuple[PartitionFacts, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorWindow:
+    """Failed attempts of one subscription over some minutes."""
+
+    count: int
+    minutes: float
+
+    @property
+    def rate_per_minute(self) -> float:
+        # Two failures in the first second are not a hundred a minute.
+        return self.count / max(self.minutes, 1.0)
+
+
+def assess(
+    facts: HealthFacts, config: HealthCheckConfig, errors: Mapping[str, ErrorWindow] | None = None
+) -> HealthReport:
+    """Return the report on these facts.
+
+    ``errors`` gives failures by subscription over a rolling window; without it the cumulative counters stand in.
+    """
+    subscriptions = tuple(
+        _subscription(facts, config, name, tuple(rows), (errors or {}).get(name))
+        for name, rows in groupby(facts.partitions, key=lambda row: row.subscription)
+    )
+    running = facts.live_workers > 0
+    statuses = [subscription.status for subscription in subscriptions]
+    return HealthReport(
+        status=HealthStatus.worst(statuses) if running else HealthStatus.UNHEALTHY,
+        reason=None if running else MANAGER_NOT_INITIALIZED,
+        running=running,
+        subscription_count=len(subscriptions),
+        healthy_count=statuses.count(HealthStatus.HEALTHY),
+        degraded_count=statuses.count(HealthStatus.DEGRADED),
+        unhealthy_count=statuses.count(HealthStatus.UNHEALTHY) + statuses.count(HealthStatus.CRITICAL),
+        total_events_processed=sum(s.events_processed for s in subscriptions),
+        total_events_failed=sum(s.events_failed for s in subscriptions),
+        total_lag_events=sum(s.lag_events for s in subscriptions),
+        uptime_seconds=_seconds_since(facts.oldest_worker_started_at, facts.now),
+        timestamp=facts.now,
+        subscriptions=subscriptions,
+    )
+
+
+def _subscription(
+    facts: HealthFacts,
+    config: HealthCheckConfig,
+    name: str,
+    rows: tuple[PartitionFacts, ...],
+    errors: ErrorWindow | None,
+) -> SubscriptionHealth:
+    window = errors or cumulative_errors(rows, facts.now)
+    findings = [
+        *_ownership(rows),
+        *_state(rows, facts.head),
+        *_lag(max(row.lag_events(facts.head) for row in rows), config),
+        *_dead_letters(sum(row.dead_letters for row in rows), config),
+        *_errors(window, config),
+    ]
+    failed_last = max(rows, key=lambda row: row.last_error_at.timestamp() if row.last_error_at else 0.0)
+    owned_since = [row.started_at for row in rows if row.owner_is_live and row.started_at]
+    return SubscriptionHealth(
+        name=name,
+        status=HealthStatus.worst(status for status, _ in findings),
+        state=max((row.state for row in rows), key=_urgency),
+        events_processed=sum(row.events_processed for row in rows),
+        events_failed=sum(row.events_failed for row in rows),
+        lag_events=max(row.lag_events(facts.head) for row in rows),
+        lag_seconds=round(max(row.lag_seconds for row in rows), 3),
+        error_rate=round(window.rate_per_minute, 3),
+        last_error=before_detail(failed_last.last_error) or None,
+        uptime_seconds=_seconds_since(min(owned_since, default=None), facts.now),
+        partitions=rows[0].partition_count,
+        dead_letters=sum(row.dead_letters for row in rows),
+        reasons=tuple(reason for _, reason in findings),
+    )
+
+
+def cumulative_errors(rows: Iterable[PartitionFacts], now: datetime) -> ErrorWindow:
+    """Return the failures that may lie in the last hour: an upper bound from cumulative counters.
+
+    A partition whose last error is older than that certainly had none, so a healed subscription becomes healthy.
+    """
+    recent = [row for row in rows if not row.last_error_at or now - row.last_error_at <= ERROR_WINDOW]
+    started = min((row.started_at for row in recent if row.started_at), default=None)
+    minutes = min(_seconds_since(started, now), ERROR_WINDOW.total_seconds()) / 60
+    return ErrorWindow(sum(row.events_failed for row in recent), minutes)
+
+
+def before_detail(message: str) -> str:
+    """Cut a database's message before its DETAIL, which quotes the row's values."""
+    return message.split("\nDETAIL:", 1)[0].strip()
+
+
+def _ownership(rows: tuple[PartitionFacts, ...]) -> Iterator[Finding]:
+    orphans = [str(row.partition) for row in rows if not row.owner_is_live]
+    if orphans:
+        yield HealthStatus.UNHEALTHY, f"no live owner of partition {', '.join(orphans)}"
+    if len(rows) != rows[0].partition_count:
+        yield HealthStatus.UNHEALTHY, f"{len(rows)} of {rows[0].partition_count} partitions have a checkpoint"
+
+
+def _state(rows: tuple[PartitionFacts, ...], head: int) -> Iterator[Finding]:
+    states = {row.state for row in rows}
+    if "stopped" in states:
+        yield HealthStatus.UNHEALTHY, "stopped"
+    if "paused" in states:
+        yield HealthStatus.DEGRADED, "paused"
+    if "rebuilding" in states:
+        yield HealthStatus.DEGRADED, "rebuilding: its answers are incomplete"
+    breakers = {row.breaker for row in rows}
+    if "open" in breakers:
+        yield HealthStatus.UNHEALTHY, "circuit breaker open"
+    if "half_open" in breakers:
+        yield HealthStatus.DEGRADED, "circuit breaker half open"
+    furthest = max(row.position for row in rows)
+    if furthest > max(head, EMPTY_LOG_HEAD):
+        yield HealthStatus.UNHEALTHY, f"checkpoint {furthest} is ahead of the log, which ends at {head}"
+
+
+def _lag(lag: int, config: HealthCheckConfig) -> Iterator[Finding]:
+    thresholds = (config.max_lag_events_warning, config.max_lag_events_critical)
+    yield from _threshold(lag, *thresholds, "lag of {value} events reaches {limit}")
+
+
+def _dead_letters(count: int, config: HealthCheckConfig) -> Iterator[Finding]:
+    thresholds = (config.max_dead_letters_warning, config.max_dead_letters_critical)
+    yield from _threshold(count, *thresholds, "{value} dead letters reach {limit}")
+
+
+def _errors(window: ErrorWindow, config: HealthCheckConfig) -> Iterator[Finding]:
+    thresholds = (config.max_errors_warning, config.max_errors_critical)
+    yield from _threshold(window.count, *thresholds, "{value} errors reach {limit}")
+    rate, limit = window.rate_per_minute, config.max_error_rate_per_minute
+    if rate > 0 and rate >= limit:
+        yield HealthStatus.DEGRADED, f"{rate:.1f} errors per minute reach {limit:g}"
+
+
+def _threshold(value: int, warning: int, critical: int, sentence: str) -> Iterator[Finding]:
+    """Reaching a limit counts; nothing at all never does, even against a limit of 0."""
+    if value <= 0 or value < warning:
+        return
+    status, limit = (HealthStatus.CRITICAL, critical) if value >= critical else (HealthStatus.DEGRADED, warning)
+    yield status, sentence.format(value=value, limit=limit)
+
+
+def _urgency(state: str) -> int:
+    return STATES_BY_URGENCY.index(state) if state in STATES_BY_URGENCY else len(STATES_BY_URGENCY)
+
+
+def _seconds_since(moment: datetime | None, now: datetime) -> float:
+    return round(max(0.0, (now - moment).total_seconds()), 3) if moment else 0.0

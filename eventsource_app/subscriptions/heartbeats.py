@@ -1,0 +1,46 @@
+"""Heartbeat rows: how the web and the desk know that a worker process is alive."""
+
+import os
+import secrets
+import socket
+from typing import Final
+
+from eventsource_app.store.session import execute, fetch_one
+
+BEAT_SECONDS: Final = 5.0
+STALE_SECONDS: Final = 30.0
+
+BEAT: Final = """
+INSERT INTO eventsource_app_workerheartbeat AS stored (worker_id, host, pid, phase, subscriptions)
+VALUES (%s, %s, %s, %s, %s::varchar[])
+ON CONFLICT (worker_id) DO UPDATE SET
+    phase = excluded.phase, subscriptions = excluded.subscriptions, beat_at = clock_timestamp()
+"""
+LEAVE: Final = "DELETE FROM eventsource_app_workerheartbeat WHERE worker_id = %s"
+FORGET: Final = """
+DELETE FROM eventsource_app_workerheartbeat WHERE beat_at < clock_timestamp() - make_interval(secs => %s)
+"""
+COUNT_LIVE: Final = """
+SELECT count(*) FROM eventsource_app_workerheartbeat
+ WHERE beat_at > clock_timestamp() - make_interval(secs => %s) AND phase = 'running' AND %s = ANY(subscriptions)
+"""
+
+
+def new_worker_id() -> str:
+    """Return host, pid and something random: a pod's name alone comes again after a restart."""
+    return f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+
+
+def beat(using: str, worker_id: str, phase: str, subscriptions: list[str]) -> None:
+    execute(using, BEAT, (worker_id, socket.gethostname(), os.getpid(), phase, subscriptions))
+
+
+def leave(using: str, worker_id: str) -> None:
+    """Take the row away at a graceful end, and those of processes that went without a word."""
+    execute(using, LEAVE, (worker_id,))
+    execute(using, FORGET, (STALE_SECONDS * 20,))
+
+
+def count_live(using: str, subscription: str) -> int:
+    """Return how many running processes can run a subscription."""
+    return int(fetch_one(using, COUNT_LIVE, (STALE_SECONDS, subscription))[0])

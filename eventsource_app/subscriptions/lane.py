@@ -1,0 +1,111 @@
+"""What is read ahead for one partition: pages of the feed, in order, never more than ``max_in_flight`` events."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from eventsource_app.store.reading import FeedFilter
+from eventsource_app.store.recorded_event import RecordedEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Events with ``after < position <= through``; nothing else in that range is asked for.
+
+    ``at_end`` says that the log was read to its bound when the page was read.
+    """
+
+    after: int
+    events: list[RecordedEvent]
+    through: int
+    at_end: bool = False
+
+    def followed_by(self, other: "Page") -> "Page":
+        return Page(self.after, self.events + other.events, other.through, other.at_end)
+
+
+class Lane:
+    """The read-ahead of one partition. The reader puts, the worker takes; a reset drops all that was read."""
+
+    def __init__(self, feed_filter: FeedFilter, batch_size: int, max_in_flight: int, position: int) -> None:
+        self.feed_filter = feed_filter
+        self.batch_size = batch_size
+        self._max_in_flight = max_in_flight
+        self._pages: deque[Page] = deque()
+        self._in_flight = 0
+        self._next_after = position
+        self._changed = threading.Condition()
+        self._ask_reader: Callable[[], None] = lambda: None
+        self.generation = 0
+
+    def connect(self, ask_reader: Callable[[], None]) -> None:
+        """Say how the reader is told that there is room."""
+        self._ask_reader = ask_reader
+
+    def wants(self, bound: int) -> tuple[int, int, int] | None:
+        """Return (after, limit, generation) of the next read; ``None`` when full or at the bound."""
+        with self._changed:
+            room = self._max_in_flight - self._in_flight
+            if self._next_after >= bound or room < self.batch_size:
+                return None
+            return self._next_after, self.batch_size, self.generation
+
+    def put(self, page: Page, generation: int) -> None:
+        """Add what was read, unless a reset came in between."""
+        with self._changed:
+            if generation != self.generation:
+                return
+            self._next_after = page.through
+            self._in_flight += len(page.events)
+            if self._pages and not self._pages[-1].events:
+                page = self._pages.pop().followed_by(page)
+            self._pages.append(page)
+            self._changed.notify()
+
+    def take(self, timeout: float) -> Page | None:
+        """Return the next page; ``None`` when there is none within ``timeout`` seconds."""
+        with self._changed:
+            if not self._pages:
+                self._changed.wait(timeout)
+            page = self._pages.popleft() if self._pages else None
+        self._ask_reader()
+        return page
+
+    def take_more(self, page: Page, limit: int) -> Page:
+        """Join what else is there to a page, up to ``limit`` events; never waits."""
+        with self._changed:
+            while self._pages and len(page.events) + len(self._pages[0].events) <= limit:
+                page = page.followed_by(self._pages.popleft())
+        return page
+
+    def done(self, event_count: int) -> None:
+        """Events that are behind the checkpoint make room for others."""
+        with self._changed:
+            self._in_flight = max(0, self._in_flight - event_count)
+        self._ask_reader()
+
+    def reset(self, position: int) -> None:
+        """Drop everything read ahead and read again after ``position``."""
+        with self._changed:
+            self._pages.clear()
+            self._in_flight = 0
+            self._next_after = position
+            self.generation += 1
+        self._ask_reader()
+
+    def wake(self) -> None:
+        """End a wait early (a stop was asked for)."""
+        with self._changed:
+            self._changed.notify_all()
+
+    @property
+    def next_after(self) -> int:
+        """Where the next read begins."""
+        with self._changed:
+            return self._next_after
+
+    @property
+    def in_flight(self) -> int:
+        with self._changed:
+            return self._in_flight

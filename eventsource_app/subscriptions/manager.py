@@ -1,0 +1,293 @@
+"""The subscription manager: owns the loops of one worker process, from start to a graceful end."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from django.db import DatabaseError, connections
+
+from eventsource_app.store.event_store import EventStore
+from eventsource_app.subscriptions import checkpoints, heartbeats
+from eventsource_app.subscriptions.checkpoints import CheckpointRow
+from eventsource_app.subscriptions.circuit_breaker import BreakerState
+from eventsource_app.subscriptions.config import ConfigurationError, HealthCheckConfig, SubscriptionConfig
+from eventsource_app.subscriptions.enrolment import SubscriptionRefusedError, enrol, may_run
+from eventsource_app.subscriptions.errors import (
+    ErrorCallback,
+    ErrorCallbacks,
+    ErrorCategory,
+    ErrorInfo,
+    ErrorSeverity,
+    log_critical,
+    log_error,
+)
+from eventsource_app.subscriptions.lane import Lane
+from eventsource_app.subscriptions.partitions import Pin, fair_share
+from eventsource_app.subscriptions.projection import Projection
+from eventsource_app.subscriptions.reader import Reader
+from eventsource_app.subscriptions.registry import Subscription, configured
+from eventsource_app.subscriptions.shutdown import ShutdownPhase, ShutdownResult, StopRequest
+from eventsource_app.subscriptions.signals import StopSignals
+from eventsource_app.subscriptions.worker import Worker
+
+logger = logging.getLogger("eventsource.manager")
+CLAIM_SECONDS = 0.5
+POLL_SECONDS = 0.05
+
+
+class SubscriptionManager:
+    """Runs subscriptions in this process; any number of processes on any number of hosts share them by leases.
+
+    ``shutdown_timeout`` bounds the whole stop and ``drain_timeout`` the wait for running batches, in seconds.
+    """
+
+    def __init__(
+        self,
+        event_store: EventStore | None = None,
+        shutdown_timeout: float = 60,
+        drain_timeout: float = 30,
+        health_check_config: HealthCheckConfig | None = None,
+        enable_tracing: bool = True,
+        *,
+        pin: Pin | None = None,
+        lease_seconds: float = checkpoints.LEASE_SECONDS,
+    ) -> None:
+        self.event_store = event_store or EventStore()
+        self.health_check_config = health_check_config or HealthCheckConfig()
+        self.enable_tracing = enable_tracing
+        self.worker_id = heartbeats.new_worker_id()
+        self._using = self.event_store.using
+        self._shutdown_timeout = shutdown_timeout
+        self._drain_timeout = min(drain_timeout, shutdown_timeout)
+        self._pin = pin
+        self._lease_seconds = lease_seconds
+        self._subscriptions: dict[str, Subscription] = {}
+        self._refused: dict[str, str] = {}
+        self._workers: dict[int, Worker] = {}
+        self._lock = threading.Lock()
+        self._errors: dict[str, int] = {}
+        self._callbacks = ErrorCallbacks()
+        self._callbacks.on_error(self._count_error)
+        self._callbacks.on_error(log_error)
+        self._callbacks.on_severity(ErrorSeverity.CRITICAL, log_critical)
+        self._stop = StopRequest()
+        self._phase = ShutdownPhase.STOPPED
+        self._reader: Reader | None = None
+        self._started_at: float | None = None
+        self._next_claim = self._next_beat = 0.0
+
+    def subscribe(
+        self, projection: Projection | type[Projection], config: SubscriptionConfig | None = None, name: str | None = None
+    ) -> None:
+        """Have a projection follow the log under a name (its class's name by default), from ``start()`` on."""
+        instance = projection() if isinstance(projection, type) else projection
+        name = name or type(instance).__name__
+        if name in self._subscriptions:
+            raise ConfigurationError(f"Subscription {name!r} is there already; give this one another name.")
+        self._subscriptions[name] = Subscription(name, instance, configured(name, config or SubscriptionConfig()))
+        if self._started_at is not None:
+            self._enrol(self._subscriptions[name])
+
+    def unsubscribe(self, name: str) -> None:
+        """Stop following; the checkpoint stays for whoever subscribes next."""
+        self._subscriptions.pop(name, None)
+        for worker in self._owned(name):
+            worker.leave()
+
+    def start(self) -> None:
+        """Start the loops and return; what may not run is refused with a log line and makes the process not ready."""
+        if self._started_at is not None and not self._stop:
+            raise ConfigurationError("The subscription manager runs already; stop it first.")
+        self._stop = StopRequest()
+        self._workers.clear()
+        self._refused.clear()
+        for subscription in self._subscriptions.values():
+            self._enrol(subscription)
+        self._started_at = time.monotonic()
+        self._phase = ShutdownPhase.RUNNING
+        self._next_claim = self._next_beat = 0.0
+        self._reader = Reader(self.event_store, self._stop, self._lanes, self._chores)
+        self._chores()
+        self._reader.start()
+        logger.info("Subscriptions started", extra={"subscriptions": sorted(self._subscriptions), "worker_id": self.worker_id})
+
+    def stop(self, reason: str = "stop() was called") -> ShutdownResult:
+        """Stop gracefully: no more reading, running batches to their end, leases given back."""
+        started = time.monotonic()
+        self.request_shutdown(reason)
+        self._phase = ShutdownPhase.STOPPING
+        workers = list(self._workers.values())
+        in_flight = sum(worker.events_in_flight for worker in workers)
+        if self._reader is not None:
+            self._reader.wake()
+        for worker in workers:
+            worker.lane.wake()
+        self._phase = ShutdownPhase.DRAINING
+        self._join(workers, started + self._drain_timeout)
+        for worker in workers:
+            if worker.is_alive:
+                worker.interrupt()
+        self._phase = ShutdownPhase.CHECKPOINTING
+        self._join(workers, started + self._shutdown_timeout)
+        forced = any(worker.is_alive for worker in workers)
+        if self._reader is not None:
+            self._reader.join(max(0.1, started + self._shutdown_timeout - time.monotonic()))
+        self._leave()
+        self._phase = ShutdownPhase.FORCED if forced else ShutdownPhase.STOPPED
+        result = ShutdownResult(
+            phase=self._phase,
+            duration_seconds=time.monotonic() - started,
+            forced=forced,
+            events_in_flight=in_flight,
+            checkpoints_saved=sum(worker.released for worker in workers),
+            reason=self._stop.reason,
+        )
+        self._started_at = None
+        logger.info("Shutdown complete", extra=result.to_dict())
+        return result
+
+    def run_until_shutdown(self) -> ShutdownResult:
+        """Start, wait for a signal or ``request_shutdown()``, stop. Off the main thread no signals are installed."""
+        return self._run_until(lambda: False)
+
+    def run_until_caught_up(self) -> ShutdownResult:
+        """Start, wait until every subscription is where the log ended at the start, stop."""
+        target = self.event_store.head_position()
+        return self._run_until(lambda: self._is_caught_up(target))
+
+    def request_shutdown(self, reason: str = "requested") -> None:
+        """Ask for a graceful stop; may be called from any thread, and more than once."""
+        self._stop.ask(reason)
+
+    @property
+    def is_shutting_down(self) -> bool:
+        return bool(self._stop)
+
+    @property
+    def shutdown_phase(self) -> ShutdownPhase:
+        return self._phase
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Why subscriptions of this process do not run, by name."""
+        return dict(self._refused)
+
+    @property
+    def is_blocked(self) -> bool:
+        """Say whether something here cannot go on by itself: an open breaker, a stopped or refused subscription."""
+        broken = any(w.breaker_state is not BreakerState.CLOSED for w in self._workers.values())
+        rows = checkpoints.find(self._using, sorted(self._subscriptions))
+        return broken or bool(self._refused) or any(row.state == "stopped" for row in rows)
+
+    def on_error(self, callback: ErrorCallback) -> None:
+        """Call ``callback(ErrorInfo)`` for every failed attempt."""
+        self._callbacks.on_error(callback)
+
+    def on_error_severity(self, severity: ErrorSeverity, callback: ErrorCallback) -> None:
+        """Call for failed attempts of this severity and above."""
+        self._callbacks.on_severity(severity, callback)
+
+    def on_error_category(self, category: ErrorCategory, callback: ErrorCallback) -> None:
+        self._callbacks.on_category(category, callback)
+
+    def _count_error(self, info: ErrorInfo) -> None:
+        with self._lock:
+            self._errors[info.subscription_name] = self._errors.get(info.subscription_name, 0) + 1
+
+    def _run_until(self, finished: Callable[[], bool]) -> ShutdownResult:
+        with StopSignals(self.request_shutdown) as signals:
+            self.start()
+            while not self._stop and not finished():
+                signals.wait(POLL_SECONDS)
+            return self.stop(self._stop.reason or "caught up")
+
+    def _is_caught_up(self, target: int) -> bool:
+        rows = checkpoints.find(self._using, sorted(self._subscriptions))
+        waiting = [r for r in rows if r.subscription not in self._refused and r.state == "running" and r.position < target]
+        return not waiting or all(self._breaker_is_open(row) for row in waiting)
+
+    def _breaker_is_open(self, row: CheckpointRow) -> bool:
+        worker = self._workers.get(row.id)
+        return worker is not None and worker.breaker_state is BreakerState.OPEN
+
+    def _enrol(self, subscription: Subscription) -> None:
+        try:
+            enrol(self.event_store, subscription)
+        except SubscriptionRefusedError as error:
+            self._refused[subscription.name] = str(error)
+            logger.critical("Subscription refused", extra={"subscription": subscription.name, "error_message": str(error)})
+
+    def _lanes(self) -> list[Lane]:
+        return [worker.lane for worker in tuple(self._workers.values()) if worker.is_alive]
+
+    def _owned(self, name: str) -> list[Worker]:
+        return [worker for worker in tuple(self._workers.values()) if worker.subscription.name == name]
+
+    def _chores(self) -> None:
+        """What a process does now and then besides reading: show that it lives, take what nobody owns."""
+        now = time.monotonic()
+        if now >= self._next_beat and not self._stuck():
+            self._next_beat = now + heartbeats.BEAT_SECONDS
+            heartbeats.beat(self._using, self.worker_id, self._phase.value, sorted(self._subscriptions))
+        if now >= self._next_claim:
+            self._next_claim = now + CLAIM_SECONDS
+            self._claim_free()
+
+    def _stuck(self) -> list[Worker]:
+        """Workers whose loop has not moved for longer than a handler may take."""
+        now = time.monotonic()
+        return [
+            worker
+            for worker in tuple(self._workers.values())
+            if worker.is_alive and now - worker.beat_at > worker.patience_seconds
+        ]
+
+    def _claim_free(self) -> None:
+        self._workers = {key: worker for key, worker in self._workers.items() if worker.is_alive}
+        runnable = {n: s for n, s in self._subscriptions.items() if n not in self._refused}
+        rows = [row for row in checkpoints.find(self._using, sorted(runnable)) if row.id not in self._workers]
+        for row in rows:
+            subscription = runnable[row.subscription]
+            if row.leased or not self._may_take(row) or not may_run(row, subscription):
+                continue
+            lease = checkpoints.claim(self._using, row, self.worker_id, self._lease_seconds)
+            if lease is not None:
+                self._start_worker(subscription, lease)
+
+    def _may_take(self, row: CheckpointRow) -> bool:
+        if self._pin is not None and not self._pin.allows(row.subscription, row.partition, row.partition_count):
+            return False
+        if row.partition_count == 1:
+            return True
+        live = heartbeats.count_live(self._using, row.subscription)
+        return len(self._owned(row.subscription)) < fair_share(row.partition_count, live)
+
+    def _start_worker(self, subscription: Subscription, lease: checkpoints.Lease) -> None:
+        worker = Worker(subscription, self._using, lease, self._callbacks, self._stop, self._lease_seconds)
+        if self._reader is not None:
+            worker.lane.connect(self._reader.wake)
+        self._workers = {**self._workers, lease.checkpoint_id: worker}
+        worker.start()
+        logger.info(
+            "Lease taken",
+            extra={
+                "subscription": lease.subscription,
+                "partition": lease.partition,
+                "epoch": lease.epoch,
+                "position": lease.position,
+                "worker_id": self.worker_id,
+            },
+        )
+
+    def _join(self, workers: list[Worker], deadline: float) -> None:
+        for worker in workers:
+            worker.join(max(0.0, deadline - time.monotonic()))
+
+    def _leave(self) -> None:
+        try:
+            heartbeats.leave(self._using, self.worker_id)
+        except DatabaseError as error:
+            logger.warning("Heartbeat not taken back; it expires by itself", extra={"error_message": str(error)})
+        finally:
+            connections[self._using].close()

@@ -1,0 +1,147 @@
+"""The reader: one thread and one connection per process that reads the log ahead for all its partitions.
+
+Live and catch-up are the same loop: a notification only ends a wait early, and polling alone is always enough.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import psycopg
+from django.db import DatabaseError, InterfaceError, connections
+
+from eventsource_app.store.event_store import EventStore
+from eventsource_app.store.notifications import CHANNEL
+from eventsource_app.store.session import option
+from eventsource_app.subscriptions.lane import Lane, Page
+from eventsource_app.subscriptions.shutdown import StopRequest
+
+logger = logging.getLogger("eventsource.worker")
+MIN_POLL_SECONDS: Final = 0.02
+MAX_POLL_SECONDS: Final = 0.5
+OUTAGE_SECONDS: Final = 1.0
+
+
+class Reader:
+    """Keeps the lanes full up to the fence's bound, and runs the process's chores on the same connection.
+
+    ``lanes`` returns the lanes to fill; ``chores`` (claims, heartbeat) is called between reads and returns nothing.
+    """
+
+    def __init__(
+        self, store: EventStore, stop: StopRequest, lanes: Callable[[], Iterable[Lane]], chores: Callable[[], None]
+    ) -> None:
+        self._store = store
+        self._stop = stop
+        self._lanes = lanes
+        self._chores = chores
+        self._bound = 0
+        self._poll = MIN_POLL_SECONDS
+        self._next_poll = 0.0
+        self._notified = False
+        self._listening: psycopg.Connection[Any] | None = None
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
+        self.beat_at = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="eventsource-reader", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self, timeout: float | None = None) -> bool:
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @property
+    def bound(self) -> int:
+        """The last position known to be safe to read."""
+        return self._bound
+
+    def wake(self) -> None:
+        """End the reader's wait: there is room in a lane, or a stop."""
+        try:
+            os.write(self._wake_write, b"x")
+        except BlockingIOError:
+            pass  # the pipe is full of wake-ups already
+        except OSError:
+            logger.debug("The reader has gone; nothing to wake")
+
+    def _run(self) -> None:
+        while not self._stop:
+            self.beat_at = time.monotonic()
+            try:
+                self._chores()
+                if self._fill() == 0:
+                    self._wait()
+            except (DatabaseError, InterfaceError, psycopg.Error, OSError) as error:
+                logger.warning("Reader waits for the database", extra={"error_message": str(error).strip()})
+                self._disconnect()
+                self._stop.wait(OUTAGE_SECONDS)
+            except Exception:
+                logger.exception("Reader failed by an error of its own; it goes on")
+                self._stop.wait(OUTAGE_SECONDS)
+        self._disconnect()
+
+    def _fill(self) -> int:
+        """Read one page for each lane that has room; return how many were read."""
+        self._advance_bound()
+        count = 0
+        for lane in self._lanes():
+            wanted = lane.wants(self._bound)
+            if wanted is None:
+                continue
+            after, limit, generation = wanted
+            bound = self._bound
+            page = self._store.read_feed(after, bound, limit, lane.feed_filter)
+            lane.put(Page(after, page.events, page.through, page.through >= bound), generation)
+            count += 1
+        return count
+
+    def _advance_bound(self) -> None:
+        """Ask how far the log may be read, when a lane has come up to it and it may have moved."""
+        now = time.monotonic()
+        due = self._notified or now >= self._next_poll
+        if not due or all(lane.next_after < self._bound for lane in self._lanes()):
+            return
+        self._notified = False
+        bound = self._store.read_bound().bound
+        self._poll = MIN_POLL_SECONDS if bound > self._bound else min(self._poll * 1.5, MAX_POLL_SECONDS)
+        self._next_poll = now + self._poll
+        self._bound = max(bound, self._bound)  # a bound stays valid, so it never goes back
+
+    def _wait(self) -> None:
+        """Wait for a notification, for room in a lane, or for the next poll."""
+        connection = self._listen()
+        watched: list[int] = [self._wake_read]
+        if connection is not None:
+            watched.append(connection.fileno())
+        ready, _, _ = select.select(watched, [], [], max(0.0, self._next_poll - time.monotonic()))
+        if self._wake_read in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_read, 65536)
+        if connection is not None and connection.fileno() in ready:
+            self._notified = any(True for _ in connection.notifies(timeout=0)) or self._notified
+
+    def _listen(self) -> psycopg.Connection[Any] | None:
+        """LISTEN on the reader's own connection, unless a pooler in transaction mode forbids it."""
+        if not option("LISTEN", True):
+            return None
+        connection = connections[self._store.using]
+        connection.ensure_connection()
+        if connection.connection is not self._listening:
+            connection.connection.execute(f"LISTEN {CHANNEL}")
+            self._listening = connection.connection
+        return self._listening
+
+    def _disconnect(self) -> None:
+        """Close for good: a connection that listens must not go back to a pool."""
+        if self._listening is not None:
+            self._listening.close()
+            self._listening = None
+        connections[self._store.using].close()

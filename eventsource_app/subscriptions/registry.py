@@ -1,0 +1,76 @@
+"""The subscriptions that apps declare in their ``subscriptions.py``, with what the settings change about them."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from eventsource_app.store.event_store import type_names
+from eventsource_app.store.reading import FeedFilter
+from eventsource_app.store.session import option
+from eventsource_app.subscriptions.config import ConfigurationError, SubscriptionConfig
+from eventsource_app.subscriptions.projection import Projection
+
+ProjectionClass = TypeVar("ProjectionClass", bound=type[Projection])
+
+
+@dataclass(frozen=True)
+class Subscription:
+    """A name, the projection that follows the log under it, and how."""
+
+    name: str
+    projection: Projection
+    config: SubscriptionConfig
+
+    @property
+    def event_types(self) -> tuple[str, ...] | None:
+        """The event types it asks for: the configured ones, else the handled ones, else (``None``) all."""
+        configured = type_names(self.config.event_types)
+        return configured if configured is not None else self.projection.event_types()
+
+    def feed_filter(self, partition: int, partition_count: int) -> FeedFilter:
+        return FeedFilter(self.event_types, self.config.aggregate_types, (partition, partition_count))
+
+
+_declared: dict[str, tuple[type[Projection], SubscriptionConfig]] = {}
+
+
+def subscription(
+    name: str, config: SubscriptionConfig | None = None
+) -> Callable[[ProjectionClass], ProjectionClass]:
+    """Class decorator that declares a projection as the subscription ``name``; workers find it by themselves."""
+
+    def declare(projection_class: ProjectionClass) -> ProjectionClass:
+        known, _ = _declared.get(name, (projection_class, None))
+        if (
+            f"{known.__module__}.{known.__qualname__}"
+            != f"{projection_class.__module__}.{projection_class.__qualname__}"
+        ):
+            raise ConfigurationError(
+                f"Subscription {name!r} is declared by {known.__qualname__} and by {projection_class.__qualname__}; rename one."
+            )
+        _declared[name] = (projection_class, config or SubscriptionConfig())
+        return projection_class
+
+    return declare
+
+
+def declared_subscriptions() -> dict[str, Subscription]:
+    """Return every declared subscription by name, with ``EVENTSOURCE["SUBSCRIPTIONS"][name]`` applied."""
+    return {
+        name: Subscription(name, projection_class(), configured(name, config))
+        for name, (projection_class, config) in sorted(_declared.items())
+    }
+
+
+def configured(name: str, config: SubscriptionConfig) -> SubscriptionConfig:
+    """Return the configuration with the settings' overrides; raises ``ConfigurationError`` for an unknown field."""
+    overrides: dict[str, Any] = option("SUBSCRIPTIONS", {}).get(name, {})
+    unknown = set(overrides) - {field.name for field in dataclasses.fields(SubscriptionConfig)}
+    if unknown:
+        raise ConfigurationError(
+            f"EVENTSOURCE['SUBSCRIPTIONS'][{name!r}] has unknown fields {sorted(unknown)}; remove them."
+        )
+    if "batch_size" in overrides and "max_in_flight" not in overrides:
+        overrides = {**overrides, "max_in_flight": None}
+    return dataclasses.replace(config, **overrides)

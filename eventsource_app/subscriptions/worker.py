@@ -1,0 +1,231 @@
+"""A worker: one thread that moves one leased partition along the log, until it is told to stop or loses the lease."""
+
+import logging
+import threading
+import time
+from typing import Any, Final
+
+import psycopg
+from django.db import DatabaseError, InterfaceError, connections
+
+from eventsource_app.subscriptions import checkpoints
+from eventsource_app.subscriptions.checkpoints import Lease, LeaseLostError
+from eventsource_app.subscriptions.circuit_breaker import BreakerState, CircuitBreaker
+from eventsource_app.subscriptions.config import CheckpointStrategy
+from eventsource_app.subscriptions.delivery import (
+    BreakerOpenedError,
+    CheckpointMovedError,
+    Delivery,
+    Limits,
+    NotRunningError,
+    StoppedError,
+    WorldError,
+)
+from eventsource_app.subscriptions.errors import ErrorCallbacks
+from eventsource_app.subscriptions.lane import Lane, Page
+from eventsource_app.subscriptions.redelivery import Redelivery
+from eventsource_app.subscriptions.registry import Subscription
+from eventsource_app.subscriptions.retry import backoff
+from eventsource_app.subscriptions.shutdown import StopRequest
+
+logger = logging.getLogger("eventsource.worker")
+TICK_SECONDS: Final = 0.5
+RETRY_SHARE: Final = 10
+
+
+class Worker:
+    """Moves one partition: takes pages from its lane, has them delivered, renews the lease while idle."""
+
+    def __init__(
+        self, subscription: Subscription, using: str, lease: Lease, callbacks: ErrorCallbacks, stop: StopRequest,
+        lease_seconds: float = checkpoints.LEASE_SECONDS,
+    ) -> None:
+        self.subscription = subscription
+        self.lease = lease
+        self._using = using
+        self._stop = stop
+        self._lease_seconds = lease_seconds
+        config = subscription.config
+        feed_filter = subscription.feed_filter(lease.partition, lease.partition_count)
+        self.lane = Lane(feed_filter, config.batch_size, config.in_flight_limit, lease.position)
+        self._breaker = CircuitBreaker(config)
+        limits = Limits(lease_seconds, self._is_stopping)
+        self._delivery = Delivery(subscription, using, lease, limits, callbacks, self._breaker)
+        self._redelivery = Redelivery(subscription, using, lease, lease_seconds, callbacks)
+        self._outage_count = 0
+        self._next_renewal = 0.0  # the first step looks at the row's state and its parked aggregates
+        self._next_retry = 0.0
+        self._held: Page | None = None
+        self._leaving = False
+        self.released = False
+        self._driver: psycopg.Connection[Any] | None = None
+        self.beat_at = time.monotonic()
+        name = f"{subscription.name}-{lease.partition}"
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def leave(self) -> None:
+        """Ask it to give its partition back (a rebalance)."""
+        self._leaving = True
+        self.lane.wake()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for its end; say whether it has come."""
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long the loop may stand still before its process counts as stuck."""
+        config = self.subscription.config
+        calls = 1 if self.subscription.projection.takes_batches() else config.batch_size
+        return config.processing_timeout * min(calls, 2) + self._lease_seconds
+
+    @property
+    def breaker_state(self) -> BreakerState:
+        return self._breaker.state
+
+    @property
+    def events_in_flight(self) -> int:
+        return self.lane.in_flight
+
+    def interrupt(self) -> None:
+        """Cancel the statement that the worker hangs in, from another thread."""
+        driver = self._driver
+        if driver is not None:
+            driver.cancel_safe(timeout=1)
+
+    def _is_stopping(self) -> bool:
+        return bool(self._stop) or self._leaving
+
+    def _run(self) -> None:
+        try:
+            while not self._is_stopping():
+                self.beat_at = time.monotonic()
+                self._driver = connections[self._using].connection
+                self._guarded_step()
+            self._release()
+        except LeaseLostError as error:
+            logger.warning(str(error), extra=self._about())
+        except Exception:
+            logger.exception("Worker ended by an error of its own", extra=self._about())
+        finally:
+            connections[self._using].close()
+
+    def _guarded_step(self) -> None:
+        """One step, and what follows from how it ended: decisions are exceptions, actions are here."""
+        try:
+            self.step()
+            self._outage_count = 0
+        except CheckpointMovedError as error:
+            logger.info(str(error), extra=self._about())
+            self._start_over()
+        except (NotRunningError, StoppedError) as error:
+            if isinstance(error, StoppedError):
+                logger.error("Subscription stopped", extra={**self._about(), "error_message": str(error)})
+            self._idle_until_running()
+        except BreakerOpenedError as error:
+            logger.error("Circuit breaker opened", extra={**self._about(), "error_message": str(error)})
+            self._start_over()
+        except LeaseLostError:
+            raise
+        except (WorldError, DatabaseError, InterfaceError) as error:
+            self._back_off(error)
+
+    def step(self) -> None:
+        """Deliver one page, or do what is due while there is none."""
+        self._renew_if_due()
+        if not self._breaker.allow():
+            return self._wait(min(TICK_SECONDS, self._breaker.seconds_to_probe()))
+        page = self._next_page()
+        if page is not None:
+            self._deliver(page)
+        return self._retry_if_due()
+
+    def _next_page(self) -> Page | None:
+        """Return what to deliver; a stretch without events waits a moment for some, so that it costs no commit."""
+        page = self.lane.take(TICK_SECONDS)
+        held, self._held = self._held, None
+        if page is None:
+            return held
+        page = held.followed_by(page) if held else page
+        if not page.events and held is None:
+            self._held = page
+            return None
+        if self.subscription.config.checkpoint_strategy is CheckpointStrategy.PERIODIC:
+            page = self.lane.take_more(page, self.subscription.config.in_flight_limit)
+        return page
+
+    def _deliver(self, page: Page) -> None:
+        finished = self._delivery.deliver(page)
+        self.lane.done(len(page.events))
+        self._next_renewal = time.monotonic() + self._lease_seconds / 3
+        if not finished:
+            self._start_over()
+
+    def _retry_if_due(self) -> None:
+        """Try one dead letter, in at most a tenth of the time."""
+        if not self._delivery.has_open_letters or time.monotonic() < self._next_retry:
+            return
+        started = time.monotonic()
+        worked = self._redelivery.retry_due()
+        spent = time.monotonic() - started
+        self._next_retry = time.monotonic() + (spent * RETRY_SHARE if worked else TICK_SECONDS)
+
+    def _renew_if_due(self) -> None:
+        if time.monotonic() < self._next_renewal:
+            return
+        self._next_renewal = time.monotonic() + self._lease_seconds / 3
+        state, position, generation = checkpoints.renew(self._using, self.lease, self._lease_seconds)
+        self._delivery.know_parked(generation)
+        if state != "running":
+            raise NotRunningError(self.subscription.name, state)
+        if position != self._delivery.position and not self._delivery.holds_run:
+            raise CheckpointMovedError(self.subscription.name, self._delivery.position, position)
+
+    def _idle_until_running(self) -> None:
+        """Keep the lease of a paused subscription, and look now and then whether it goes on."""
+        while not self._is_stopping():
+            self.beat_at = time.monotonic()
+            self._wait(TICK_SECONDS)
+            state, _position, _generation = checkpoints.renew(self._using, self.lease, self._lease_seconds)
+            if state == "running":
+                return self._start_over()
+        return None
+
+    def _start_over(self) -> None:
+        """Drop what was read ahead and go on from the committed position."""
+        _state, position, _generation = checkpoints.renew(self._using, self.lease, self._lease_seconds)
+        self._held = None
+        self._delivery.forget(position)
+        self.lane.reset(position)
+
+    def _back_off(self, error: Exception) -> None:
+        """The world is at fault: let go of the connection, wait, and begin at the committed position."""
+        self._outage_count += 1
+        delay = backoff(self._outage_count, self.subscription.config)
+        logger.warning(
+            "Subscription waits for the database", extra={**self._about(), "error_message": str(error), "delay_seconds": delay}
+        )
+        connections[self._using].close()
+        self._wait(delay)
+        if not self._is_stopping():
+            self._start_over()
+
+    def _wait(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not self._is_stopping() and (left := deadline - time.monotonic()) > 0:
+            self.beat_at = time.monotonic()
+            self._stop.wait(min(left, TICK_SECONDS))
+
+    def _release(self) -> None:
+        self.released = checkpoints.release(self._using, self.lease)
+
+    def _about(self) -> dict[str, object]:
+        return {"subscription": self.subscription.name, "partition": self.lease.partition}
