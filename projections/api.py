@@ -1,0 +1,97 @@
+"""The questions over HTTP. Those about orders join the commands' router: one path, one router."""
+
+from uuid import UUID
+
+from django.http import HttpRequest, HttpResponse
+from ninja import Path, Query, Router
+
+from eventsource_app.aggregates import AggregateNotFoundError
+from eventsource_app.events import DomainEvent
+from eventsource_app.http.api_errors import Answer
+from eventsource_app.http.etag import etag
+from eventsource_app.store import RecordedEvent
+from orders.api import router as orders_router
+from orders.events import ORDER
+from projections import queries
+from projections.cursors import decode_cursor, encode_cursor
+from projections.exceptions import UnknownCustomerError
+from projections.models import CustomerSummary, OrderSummary
+from projections.schemas import (
+    CustomerDocument,
+    CustomerPath,
+    EventDocument,
+    OrderDocument,
+    OrderHistoryDocument,
+    OrderListDocument,
+    OrderListQuery,
+)
+
+customers_router = Router(tags=["customers"])
+
+ERRORS: dict[type[Exception], Answer] = {UnknownCustomerError: Answer(404, "not-found")}
+
+
+@orders_router.get("", response=OrderListDocument)
+def list_orders(request: HttpRequest, query: Query[OrderListQuery]) -> OrderListDocument:
+    """Orders as the read model has them, newest first; ``next_cursor`` leads to the next page."""
+    page = queries.list_orders(
+        limit=query.limit,
+        status=query.status,
+        customer_id=query.customer_id,
+        before=decode_cursor(query.cursor) if query.cursor is not None else None,
+    )
+    return OrderListDocument(
+        items=[_order_document(order) for order in page.orders],
+        next_cursor=None if page.next_before is None else encode_cursor(page.next_before),
+    )
+
+
+@orders_router.get("/{order_id}", response=OrderDocument)
+def get_order(request: HttpRequest, response: HttpResponse, order_id: UUID) -> OrderDocument:
+    """One order as the read model has it, a moment after the command."""
+    order = queries.find_order(order_id)
+    if order is None:
+        raise AggregateNotFoundError(ORDER, order_id)
+    response["ETag"] = etag(order.version)
+    return _order_document(order)
+
+
+@orders_router.get("/{order_id}/events", response=OrderHistoryDocument)
+def order_history(request: HttpRequest, order_id: UUID) -> OrderHistoryDocument:
+    """What happened to an order, straight from the log."""
+    history = queries.order_history(order_id)
+    if not history:
+        raise AggregateNotFoundError(ORDER, order_id)
+    return OrderHistoryDocument(order_id=order_id, events=[_event_document(each) for each in history])
+
+
+@customers_router.get("/{path:customer_id}", response=CustomerDocument)
+def get_customer(request: HttpRequest, path: Path[CustomerPath]) -> CustomerDocument:
+    """What a customer has ordered; cancelled orders are not in it."""
+    customer = queries.find_customer(path.customer_id)
+    if customer is None:
+        raise UnknownCustomerError(path.customer_id)
+    return _customer_document(customer)
+
+
+def _order_document(order: OrderSummary) -> OrderDocument:
+    return OrderDocument.model_validate(order, from_attributes=True)
+
+
+def _customer_document(customer: CustomerSummary) -> CustomerDocument:
+    return CustomerDocument.model_validate(customer, from_attributes=True)
+
+
+def _event_document(recorded: RecordedEvent) -> EventDocument:
+    event = recorded.event
+    payload = set(type(event).model_fields) - set(DomainEvent.model_fields)
+    return EventDocument(
+        position=recorded.position,
+        version=event.aggregate_version,
+        event_id=event.event_id,
+        event_type=event.event_type,
+        occurred_at=event.occurred_at,
+        recorded_at=recorded.recorded_at,
+        correlation_id=event.correlation_id,
+        data=event.model_dump(mode="json", include=payload),
+    )
