@@ -1,5 +1,6 @@
 """Health, told from rows: what the probes, the manager and the desk answer."""
 
+from eventsource_app.subscriptions.health.facts import ErrorWindow, HealthFacts, PartitionFacts
 from eventsource_app.subscriptions.health.queries import health_facts, health_report
 from eventsource_app.subscriptions.health.readiness import readiness_report
 from eventsource_app.subscriptions.health.reports import (
@@ -9,7 +10,7 @@ from eventsource_app.subscriptions.health.reports import (
     ReadinessReport,
     SubscriptionHealth,
 )
-from eventsource_app.subscriptions.health.rules import ErrorWindow, HealthFacts, PartitionFacts, assess
+from eventsource_app.subscriptions.health.rules import assess
 
 __all__ = [
     "ErrorWindow",

@@ -6,10 +6,11 @@ from django.db import connections
 
 from eventsource_app.store.session import option
 from eventsource_app.subscriptions.config import HealthCheckConfig
+from eventsource_app.subscriptions.health.facts import HealthFacts, PartitionFacts
 from eventsource_app.subscriptions.health.reports import HealthReport
-from eventsource_app.subscriptions.health.rules import HealthFacts, PartitionFacts, assess
+from eventsource_app.subscriptions.health.rules import assess
+from eventsource_app.subscriptions.heartbeats import STALE_SECONDS
 
-WORKER_IS_LIVE_SECONDS: Final = 30
 PROBE_TIMEOUT_MS: Final = 1500
 
 # One statement, so one snapshot: the sequence is read after the snapshot was taken and never runs behind a checkpoint
@@ -17,7 +18,7 @@ PROBE_TIMEOUT_MS: Final = 1500
 FACTS: Final = f"""
 WITH worker AS (
     SELECT worker_id, started_at FROM eventsource_app_workerheartbeat
-     WHERE beat_at > clock_timestamp() - interval '{WORKER_IS_LIVE_SECONDS} seconds'
+     WHERE beat_at > clock_timestamp() - interval '{STALE_SECONDS} seconds'
        AND phase NOT IN ('stopped', 'forced'))
 SELECT clock_timestamp(), log.last_value,
        (SELECT count(*) FROM worker), (SELECT min(started_at) FROM worker),

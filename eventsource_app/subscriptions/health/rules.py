@@ -4,12 +4,17 @@ A subscription is as well as its worst finding, and the engine as its worst subs
 """
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Final
 
 from eventsource_app.subscriptions.config import HealthCheckConfig
+from eventsource_app.subscriptions.health.facts import (
+    EMPTY_LOG_HEAD,
+    ErrorWindow,
+    HealthFacts,
+    PartitionFacts,
+)
 from eventsource_app.subscriptions.health.reports import (
     MANAGER_NOT_INITIALIZED,
     HealthReport,
@@ -17,62 +22,11 @@ from eventsource_app.subscriptions.health.reports import (
     SubscriptionHealth,
 )
 
-# Position 1 is never given to an event, so a log whose head is there is empty and nobody is behind it.
-EMPTY_LOG_HEAD: Final = 1
 ERROR_WINDOW: Final = timedelta(hours=1)
 # The state a subscription shows when its partitions differ: the one that most needs somebody to look.
 STATES_BY_URGENCY: Final = ("running", "rebuilding", "paused", "stopped")
 
 Finding = tuple[HealthStatus, str]
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionFacts:
-    """One checkpoint row as health sees it; ages and times are by the database's clock."""
-
-    subscription: str
-    partition: int
-    partition_count: int
-    position: int
-    state: str
-    breaker: str
-    owner: str | None
-    owner_is_live: bool
-    events_processed: int
-    events_failed: int
-    last_error: str
-    last_error_at: datetime | None
-    started_at: datetime | None
-    lag_seconds: float
-    dead_letters: int
-
-    def lag_events(self, head: int) -> int:
-        """Distance to the log's head in positions: an upper bound, since positions have gaps."""
-        return max(0, head - max(self.position, EMPTY_LOG_HEAD))
-
-
-@dataclass(frozen=True, slots=True)
-class HealthFacts:
-    """All that the rows say at one moment, rows ordered by subscription and partition."""
-
-    now: datetime
-    head: int
-    live_workers: int
-    oldest_worker_started_at: datetime | None
-    partitions: tuple[PartitionFacts, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ErrorWindow:
-    """Failed attempts of one subscription over some minutes."""
-
-    count: int
-    minutes: float
-
-    @property
-    def rate_per_minute(self) -> float:
-        # Two failures in the first second are not a hundred a minute.
-        return self.count / max(self.minutes, 1.0)
 
 
 def assess(
@@ -203,7 +157,9 @@ def _threshold(value: int, warning: int, critical: int, sentence: str) -> Iterat
     """Reaching a limit counts; nothing at all never does, even against a limit of 0."""
     if value <= 0 or value < warning:
         return
-    status, limit = (HealthStatus.CRITICAL, critical) if value >= critical else (HealthStatus.DEGRADED, warning)
+    status, limit = (
+        (HealthStatus.CRITICAL, critical) if value >= critical else (HealthStatus.DEGRADED, warning)
+    )
     yield status, sentence.format(value=value, limit=limit)
 
 

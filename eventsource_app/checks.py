@@ -1,0 +1,105 @@
+"""System checks: what the log's promises need from the database and the settings.
+
+Those tagged ``database`` run with ``manage.py check --database default`` and before every ``migrate``.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from django.apps import AppConfig
+from django.conf import settings
+from django.core import checks
+from django.db import connections
+
+LOG: Final = "eventsource_app_event"
+SEQUENCE: Final = "eventsource_app_event_position_seq"
+KNOWN_KEYS: Final = frozenset({
+    "SUBSCRIPTIONS", "HEALTH", "MAX_EVENT_BYTES", "ERROR_CALLBACKS", "SHUTDOWN_TIMEOUT", "DRAIN_TIMEOUT",
+    "PARTITION_ID", "NUM_PARTITIONS", "PREPARED_STATEMENTS", "WAKE_UPS", "LISTEN",
+})  # fmt: skip
+
+CACHE_OF_SEQUENCE: Final = "SELECT seqcache FROM pg_sequence WHERE seqrelid = to_regclass(%s)"
+# Bits of pg_trigger.tgtype; a trigger that is disabled, or enabled for replicas only, guards nothing here.
+BEFORE, DELETE, UPDATE, TRUNCATE = 2, 8, 16, 32
+GUARDS: Final = f"""
+SELECT coalesce(bit_or(tgtype), 0) FROM pg_trigger
+ WHERE tgrelid = to_regclass(%s) AND NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgtype & {BEFORE} <> 0
+   AND tgname LIKE 'eventsource_append_only%%'
+"""  # noqa: S608 - the only value is a constant
+
+Apps = Sequence[AppConfig] | None
+
+
+@checks.register(checks.Tags.database)
+def check_sequence(
+    app_configs: Apps, databases: Sequence[str] | None = None, **_: Any
+) -> list[checks.CheckMessage]:
+    """E001: positions must be drawn one by one, or a reader passes the cached ones before they are used."""
+    found: list[checks.CheckMessage] = []
+    for alias in _postgresql(databases):
+        cache = _value(alias, CACHE_OF_SEQUENCE, SEQUENCE)
+        if cache not in (None, 1):  # None: not migrated yet
+            found.append(checks.Error(
+                f"The sequence {SEQUENCE} of database {alias!r} has CACHE {cache}, so readers would lose events.",
+                hint=f"ALTER SEQUENCE {SEQUENCE} CACHE 1;", id="eventsource_app.E001",
+            ))  # fmt: skip
+    return found
+
+
+@checks.register(checks.Tags.database)
+def check_append_only(
+    app_configs: Apps, databases: Sequence[str] | None = None, **_: Any
+) -> list[checks.CheckMessage]:
+    """E002: the database itself must refuse to change events."""
+    found: list[checks.CheckMessage] = []
+    for alias in _postgresql(databases):
+        if _value(alias, "SELECT to_regclass(%s)::text", LOG) is None:
+            continue
+        guarded = _value(alias, GUARDS, LOG)
+        open_to = [name for name, bit in (("UPDATE", UPDATE), ("DELETE", DELETE), ("TRUNCATE", TRUNCATE))
+                   if not guarded & bit]  # fmt: skip
+        if open_to:
+            found.append(checks.Error(
+                f"No enabled trigger of {LOG} in database {alias!r} refuses {', '.join(open_to)}.",
+                hint="Enable the triggers eventsource_append_only and eventsource_append_only_truncate, or make "
+                     "them again as migration eventsource_app.0002 does.", id="eventsource_app.E002",
+            ))  # fmt: skip
+    return found
+
+
+@checks.register
+def check_pool(app_configs: Apps, **_: Any) -> list[checks.CheckMessage]:
+    """E003: Django refuses persistent connections beside a pool, but only at the first query."""
+    return [
+        checks.Error(
+            f"DATABASES[{alias!r}] has a pool and CONN_MAX_AGE={config['CONN_MAX_AGE']!r}; Django refuses them together.",
+            hint="Set CONN_MAX_AGE to 0: the pool keeps the connections.",
+            id="eventsource_app.E003",
+        )
+        for alias, config in settings.DATABASES.items()
+        if config.get("OPTIONS", {}).get("pool") and config.get("CONN_MAX_AGE", 0) != 0
+    ]
+
+
+@checks.register
+def check_setting_keys(app_configs: Apps, **_: Any) -> list[checks.CheckMessage]:
+    """E004: a misspelt key would silently do nothing."""
+    return [
+        checks.Error(
+            f"EVENTSOURCE has the unknown key {key!r}.",
+            hint=f"Use one of {', '.join(sorted(KNOWN_KEYS))}.",
+            id="eventsource_app.E004",
+        )
+        for key in sorted(set(getattr(settings, "EVENTSOURCE", {})) - KNOWN_KEYS)
+    ]
+
+
+def _postgresql(databases: Sequence[str] | None) -> list[str]:
+    return [alias for alias in databases or () if connections[alias].vendor == "postgresql"]
+
+
+def _value(alias: str, sql: str, *params: Any) -> Any:
+    with connections[alias].cursor() as cursor:
+        cursor.execute(sql, params)
+        row = cursor.fetchone()
+    return row[0] if row else None

@@ -1,0 +1,117 @@
+"""Exceptions to problem documents, for a ``NinjaAPI``; the domain says which status its own errors have."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
+from ninja import NinjaAPI
+from ninja.errors import HttpError, ValidationError
+
+from eventsource_app.aggregates import AggregateNotFoundError
+from eventsource_app.events import InvalidEventError
+from eventsource_app.http.problem import FieldProblem, pointer, problem
+from eventsource_app.store import DuplicateEventError, WrongExpectedVersionError
+
+Error = TypeVar("Error", bound=Exception)
+logger = logging.getLogger("eventsource.http")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """How an exception is answered: the status, the sort of problem, and whether its own sentence may be shown."""
+
+    status: int
+    kind: str | None = None
+    shows_message: bool = True
+
+
+_ENGINE: dict[type[Exception], Answer] = {
+    AggregateNotFoundError: Answer(404, "not-found"),
+    WrongExpectedVersionError: Answer(409, "lost-race"),
+    DuplicateEventError: Answer(409, "duplicate-event"),
+    InvalidEventError: Answer(422, "invalid-event"),
+    OperationalError: Answer(503, "database-away", shows_message=False),
+    InterfaceError: Answer(503, "database-away", shows_message=False),
+    RequestDataTooBig: Answer(413, shows_message=False),
+    SuspiciousOperation: Answer(400, shows_message=False),
+    UnreadablePostError: Answer(400, shows_message=False),
+    BadRequest: Answer(400, shows_message=False),
+    PermissionDenied: Answer(403, shows_message=False),
+    Http404: Answer(404, shows_message=False),
+}
+
+
+def install_error_handlers(api: NinjaAPI, domain: Mapping[type[Exception], Answer]) -> None:
+    """Make ``api`` answer every exception with a problem document; ``domain`` adds the errors of its own."""
+    for error_class, answer in {**_ENGINE, **domain}.items():
+        _install(api, error_class, answer)
+    _handle(api, ValidationError, _invalid_fields)
+    _handle(api, HttpError, _http_error)
+    _handle(api, Exception, _unexpected)
+
+
+def database_away(request: HttpRequest, error: Exception) -> HttpResponse:
+    """Answer 503 and log why; the caller has made sure that it is the database's fault."""
+    logger.warning("Database away", extra={"error_type": type(error).__name__, "path": request.path})
+    return problem(request, 503, kind="database-away")
+
+
+def _install(api: NinjaAPI, error_class: type[Exception], answer: Answer) -> None:
+    def handle(request: HttpRequest, error: Exception) -> HttpResponse:
+        if answer.status == 503:
+            return database_away(request, error)
+        detail = str(error) if answer.shows_message else None
+        return problem(request, answer.status, detail, kind=answer.kind, errors=_named_field(error))
+
+    _handle(api, error_class, handle)
+
+
+def _handle(
+    api: NinjaAPI, error_class: type[Error], handler: Callable[[HttpRequest, Error], HttpResponse]
+) -> None:
+    """Install a handler; ninja's own annotation also admits the bare class, which it never passes."""
+    api.add_exception_handler(error_class, cast("Any", handler))
+
+
+def _named_field(error: Exception) -> list[FieldProblem] | None:
+    """Name the field when the domain's error does (an attribute ``field``)."""
+    field = getattr(error, "field", None)
+    if not isinstance(field, str):
+        return None
+    return [{"location": "body", "pointer": pointer([field]), "detail": str(error)}]
+
+
+def _invalid_fields(request: HttpRequest, error: ValidationError) -> HttpResponse:
+    fields = [_field_problem(each) for each in error.errors]
+    detail = "; ".join(f"{field['pointer'] or 'the body'}: {field['detail']}" for field in fields[:3])
+    return problem(request, 422, detail, kind="invalid-fields", errors=fields)
+
+
+def _field_problem(error: Mapping[str, Any]) -> FieldProblem:
+    location, *path = error["loc"]
+    # Ninja puts the view's parameter name before the fields of a JSON body.
+    inside = path[1:] if location == "body" else path
+    return {"location": str(location), "pointer": pointer(_visible(inside)), "detail": _sentence(error)}
+
+
+def _visible(path: Sequence[object]) -> list[object]:
+    """Drop the names of validators and union members that pydantic puts into the path (``function-before[…]``)."""
+    return [part for part in path if not (isinstance(part, str) and "[" in part)]
+
+
+def _sentence(error: Mapping[str, Any]) -> str:
+    return str(error["msg"]).removeprefix("Value error, ")
+
+
+def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
+    detail = "The request's body is not readable JSON." if error.status_code == 400 else str(error)
+    return problem(request, error.status_code, detail)
+
+
+def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:
+    logger.error("Unexpected error", exc_info=error, extra={"path": request.path, "method": request.method})
+    return problem(request, 500)

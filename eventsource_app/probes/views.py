@@ -1,0 +1,35 @@
+"""Views of the probes: always JSON, 200 or 503, GET and HEAD only."""
+
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from health_check.views import HealthCheckView
+
+from eventsource_app.probes.checks import LivenessCheck, ReadinessCheck, SubscriptionsCheck, shown
+
+
+class ProbeView(HealthCheckView):  # type: ignore[misc]  # the library has no types
+    """One check, rendered as its own document: the library knows only 200 and 500, and shows ``*/*`` a page."""
+
+    http_method_names = ["get", "head"]
+
+    async def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        (check,) = self.get_checks()
+        result = await check.get_result()
+        self.results = [result]
+        report = shown(check, result.error)
+        return HttpResponse(
+            report.model_dump_json(), content_type="application/json", status=report.http_status
+        )
+
+
+class HealthView(ProbeView):
+    checks = [SubscriptionsCheck]
+
+
+class ReadyView(ProbeView):
+    checks = [ReadinessCheck]
+
+
+class LiveView(ProbeView):
+    checks = [LivenessCheck]
