@@ -31,11 +31,12 @@ SELECT id, subscription, partition, partition_count, position, state, state_reas
 CLAIM: Final = """
 UPDATE eventsource_app_checkpoint SET
     unclean_takeover_count = CASE WHEN owner IS NULL THEN 0 ELSE unclean_takeover_count + 1 END,
+    careful_death_count = careful_death_count + CASE WHEN owner IS NULL OR careful_position IS NULL THEN 0 ELSE 1 END,
     owner = %(owner)s, epoch = epoch + 1, lease_expires_at = clock_timestamp() + make_interval(secs => %(lease)s),
     started_at = clock_timestamp(), updated_at = clock_timestamp()
  WHERE id = (SELECT id FROM eventsource_app_checkpoint WHERE id = %(id)s
                AND (owner IS NULL OR lease_expires_at <= clock_timestamp()) FOR UPDATE SKIP LOCKED)
-RETURNING epoch, position
+RETURNING epoch, position, unclean_takeover_count, careful_position, careful_death_count
 """
 LOCK: Final = """
 SELECT position, epoch, state, parked_generation, partition_count FROM eventsource_app_checkpoint WHERE id = %s FOR UPDATE
@@ -44,7 +45,8 @@ ADVANCE: Final = """
 UPDATE eventsource_app_checkpoint SET
     position = %(position)s, events_processed = events_processed + %(processed)s,
     events_failed = events_failed + %(failed)s, retry_count = retry_count + %(retries)s, batch_count = batch_count + 1,
-    parked_generation = parked_generation + %(parked)s, unclean_takeover_count = 0,
+    parked_generation = parked_generation + %(parked)s,
+    unclean_takeover_count = 0, careful_position = NULL, careful_death_count = 0,
     last_event_at = CASE WHEN %(processed)s > 0 THEN clock_timestamp() ELSE last_event_at END,
     last_error = coalesce(%(error)s, last_error),
     last_error_at = CASE WHEN %(error)s::text IS NULL THEN last_error_at ELSE clock_timestamp() END,
@@ -60,6 +62,12 @@ RETURNING state, position, parked_generation
 RELEASE: Final = """
 UPDATE eventsource_app_checkpoint SET owner = NULL, lease_expires_at = NULL, updated_at = clock_timestamp()
  WHERE id = %s AND epoch = %s
+"""
+# Committed before the event is tried: if the process dies of it, the mark tells the next owner.
+MARK: Final = """
+UPDATE eventsource_app_checkpoint SET careful_position = %(position)s,
+    careful_death_count = CASE WHEN careful_position = %(position)s THEN careful_death_count ELSE 0 END
+ WHERE id = %(id)s AND epoch = %(epoch)s
 """
 STOP: Final = """
 UPDATE eventsource_app_checkpoint SET state = 'stopped', state_reason = %s, state_changed_at = clock_timestamp(),
@@ -95,6 +103,10 @@ class Lease:
     partition_count: int
     epoch: int
     position: int
+    # Owners that ended without a word at this position, the event that was then tried alone, and how often it killed.
+    unclean_takeover_count: int = 0
+    careful_position: int | None = None
+    careful_death_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +123,11 @@ class CheckpointRow:
     handled_types: list[str] | None
     owner: str | None
     leased: bool
+
+    @property
+    def is_orphan(self) -> bool:
+        """Say whether its owner went without a word: whoever sees it first takes it."""
+        return self.owner is not None and not self.leased
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,8 +168,7 @@ def claim(using: str, row: CheckpointRow, owner: str, lease_seconds: float) -> L
     rows = fetch_all(using, CLAIM, {"id": row.id, "owner": owner, "lease": lease_seconds})
     if not rows:
         return None
-    epoch, position = rows[0]
-    return Lease(row.id, row.subscription, row.partition, row.partition_count, epoch, position)
+    return Lease(row.id, row.subscription, row.partition, row.partition_count, *rows[0])
 
 
 def lock(using: str, lease: Lease) -> LockedCheckpoint:
@@ -195,6 +211,13 @@ def renew(using: str, lease: Lease, lease_seconds: float) -> Row:
 def release(using: str, lease: Lease) -> bool:
     """Give the lease back, so that the next owner starts at once."""
     return execute(using, RELEASE, (lease.checkpoint_id, lease.epoch)) == 1
+
+
+def mark(using: str, lease: Lease, position: int) -> None:
+    """Note, in a commit of its own, that this event is about to be tried alone."""
+    params = {"id": lease.checkpoint_id, "epoch": lease.epoch, "position": position}
+    if execute(using, MARK, params) != 1:
+        raise LeaseLostError(lease.subscription, lease.partition)
 
 
 def stop(using: str, lease: Lease, reason: str, error: str, failed: int) -> None:

@@ -34,7 +34,10 @@ from eventsource_app.subscriptions.lane import Page
 from eventsource_app.subscriptions.registry import Subscription
 from eventsource_app.subscriptions.retry import delay_before
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("eventsource.worker")
+# So many owners must have died at one position before events are tried alone, and so many of one event to park it.
+CAREFUL_AFTER = 2
+DEATHS_TO_PARK = 2
 
 
 class CheckpointMovedError(Interruption):
@@ -59,6 +62,20 @@ class StoppedError(Interruption):
 
 class BreakerOpenedError(Interruption):
     """A run of failures of different aggregates: the world is broken, not the events."""
+
+
+class ProcessKillerError(Exception):
+    """An event during whose handling the process died again and again (out of memory, a crash)."""
+
+    def __init__(self, recorded: RecordedEvent, deaths: int) -> None:
+        super().__init__(
+            f"The worker process died {deaths} times while it handled {recorded.event_type} at position {recorded.position}, "
+            "so it is not tried again by itself; look at the process's memory and logs, then retry or discard it."
+        )
+
+
+# Parked like what an event causes, reported like what breaks the house.
+PROCESS_KILLER = ErrorClassification(ErrorCategory.PERMANENT, ErrorSeverity.CRITICAL, retryable=False)
 
 
 class WorldError(Interruption):
@@ -101,6 +118,8 @@ class Delivery:
         self._run: list[Failure] = []
         self._failed = 0
         self._world_failures = 0
+        self._careful_events = self._config.in_flight_limit if lease.unclean_takeover_count >= CAREFUL_AFTER else 0
+        self.current: RecordedEvent | None = None
         self.position = lease.position
 
     @property
@@ -131,7 +150,7 @@ class Delivery:
         Raises ``WorldError``, ``BreakerOpenedError``, ``StoppedError``, ``NotRunningError``, ``CheckpointMovedError`` or
         ``LeaseLostError``; whatever was committed by then stands.
         """
-        if self._run or self._blames_the_event():
+        if self._run or self._careful_events > 0 or self._blames_the_event():
             return self._deliver_singly(page)
         try:
             for part in self._parts(page):
@@ -177,6 +196,8 @@ class Delivery:
 
     def _deliver_one(self, recorded: RecordedEvent) -> None:
         try:
+            if self._careful_events > 0:
+                self._mark(recorded)
             handled = self._commit_run(Page(self.position, [recorded], recorded.position))
         except Interruption:
             raise
@@ -185,6 +206,14 @@ class Delivery:
         else:
             if handled:
                 self._succeeded()
+
+    def _mark(self, recorded: RecordedEvent) -> None:
+        """Processes died here: commit which event is tried, and do not try one that has killed twice."""
+        self._careful_events -= 1
+        lease = self._lease
+        if recorded.position == lease.careful_position and lease.careful_death_count >= DEATHS_TO_PARK:
+            raise ProcessKillerError(recorded, lease.careful_death_count)
+        checkpoints.mark(self._using, lease, recorded.position)
 
     def _commit_run(self, page: Page) -> bool:
         """Attempt a page; when it handles an event, or none is left, the run's parks commit with it."""
@@ -210,7 +239,7 @@ class Delivery:
         return self._parked.aggregates | {failure.aggregate for failure in parks}
 
     def _event_failed(self, recorded: RecordedEvent, error: Exception) -> None:
-        classification = classify(error)
+        classification = PROCESS_KILLER if isinstance(error, ProcessKillerError) else classify(error)
         if not classification.parks and not (self._blames_the_event() and self._database_answers()):
             raise self._world_failed(error, recorded) from error
         delay = delay_before(1, self._config) if classification.retryable else None
@@ -246,7 +275,7 @@ class Delivery:
                 locked = self._lock()
                 self._park(parks)
                 runnable = self._runnable(page.events, parks)
-                through = run_handlers(self._subscription, runnable, self._must_cut) if runnable else None
+                through = self._handle(runnable) if runnable else None
                 progress = Progress(
                     page.through if through is None else through,
                     processed=sum(r.position <= through for r in runnable) if through else len(runnable),
@@ -265,6 +294,13 @@ class Delivery:
         if parks:
             self._parked_generation = -1
         return progress.processed
+
+    def _handle(self, runnable: list[RecordedEvent]) -> int | None:
+        self.current = runnable[0]
+        try:
+            return run_handlers(self._subscription, runnable, self._must_cut)
+        finally:
+            self.current = None
 
     def _lock(self) -> LockedCheckpoint:
         locked = checkpoints.lock(self._using, self._lease)

@@ -5,9 +5,9 @@ import secrets
 import socket
 from typing import Final
 
-from eventsource_app.store.session import execute, fetch_one
+from eventsource_app.store.session import execute, fetch_all
 
-BEAT_SECONDS: Final = 5.0
+BEAT_SECONDS: Final = 2.5
 STALE_SECONDS: Final = 30.0
 
 BEAT: Final = """
@@ -21,8 +21,8 @@ FORGET: Final = """
 DELETE FROM eventsource_app_workerheartbeat WHERE beat_at < clock_timestamp() - make_interval(secs => %s)
 """
 COUNT_LIVE: Final = """
-SELECT count(*) FROM eventsource_app_workerheartbeat
- WHERE beat_at > clock_timestamp() - make_interval(secs => %s) AND phase = 'running' AND %s = ANY(subscriptions)
+SELECT name, count(*) FROM eventsource_app_workerheartbeat, unnest(subscriptions) AS name
+ WHERE beat_at > clock_timestamp() - make_interval(secs => %s) AND phase = 'running' GROUP BY name
 """
 
 
@@ -41,6 +41,6 @@ def leave(using: str, worker_id: str) -> None:
     execute(using, FORGET, (STALE_SECONDS * 20,))
 
 
-def count_live(using: str, subscription: str) -> int:
-    """Return how many running processes can run a subscription."""
-    return int(fetch_one(using, COUNT_LIVE, (STALE_SECONDS, subscription))[0])
+def count_live(using: str, within_seconds: float) -> dict[str, int]:
+    """Return how many running processes can run each subscription."""
+    return dict(fetch_all(using, COUNT_LIVE, (within_seconds,)))

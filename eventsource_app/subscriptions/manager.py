@@ -4,26 +4,38 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
 
 from django.db import DatabaseError, connections
 
 from eventsource_app.store.event_store import EventStore
-from eventsource_app.subscriptions import checkpoints, heartbeats
-from eventsource_app.subscriptions.checkpoints import CheckpointRow
+from eventsource_app.subscriptions import checkpoints, dead_letters, heartbeats
+from eventsource_app.subscriptions.checkpoints import Lease
 from eventsource_app.subscriptions.circuit_breaker import BreakerState
 from eventsource_app.subscriptions.config import ConfigurationError, HealthCheckConfig, SubscriptionConfig
-from eventsource_app.subscriptions.enrolment import SubscriptionRefusedError, enrol, may_run
+from eventsource_app.subscriptions.delivery import error_info
+from eventsource_app.subscriptions.enrolment import SubscriptionRefusedError, enrol
 from eventsource_app.subscriptions.errors import (
     ErrorCallback,
     ErrorCallbacks,
     ErrorCategory,
     ErrorInfo,
     ErrorSeverity,
+    ProcessingTimeoutError,
+    classify,
     log_critical,
     log_error,
 )
-from eventsource_app.subscriptions.lane import Lane
-from eventsource_app.subscriptions.partitions import Pin, fair_share
+from eventsource_app.subscriptions.health import (
+    HealthReport,
+    LivenessReport,
+    ReadinessReport,
+    health_report,
+    readiness_report,
+)
+from eventsource_app.subscriptions.ownership import Ownership
+from eventsource_app.subscriptions.partitions import Pin
 from eventsource_app.subscriptions.projection import Projection
 from eventsource_app.subscriptions.reader import Reader
 from eventsource_app.subscriptions.registry import Subscription, configured
@@ -32,7 +44,7 @@ from eventsource_app.subscriptions.signals import StopSignals
 from eventsource_app.subscriptions.worker import Worker
 
 logger = logging.getLogger("eventsource.manager")
-CLAIM_SECONDS = 0.5
+NOT_STARTED = "manager not initialized"
 POLL_SECONDS = 0.05
 
 
@@ -64,7 +76,6 @@ class SubscriptionManager:
         self._lease_seconds = lease_seconds
         self._subscriptions: dict[str, Subscription] = {}
         self._refused: dict[str, str] = {}
-        self._workers: dict[int, Worker] = {}
         self._lock = threading.Lock()
         self._errors: dict[str, int] = {}
         self._callbacks = ErrorCallbacks()
@@ -73,9 +84,9 @@ class SubscriptionManager:
         self._callbacks.on_severity(ErrorSeverity.CRITICAL, log_critical)
         self._stop = StopRequest()
         self._phase = ShutdownPhase.STOPPED
-        self._reader: Reader | None = None
         self._started_at: float | None = None
-        self._next_claim = self._next_beat = 0.0
+        self._ownership = self._new_ownership()
+        self._reader = Reader(self.event_store, self._stop, self._ownership)
 
     def subscribe(
         self, projection: Projection | type[Projection], config: SubscriptionConfig | None = None, name: str | None = None
@@ -92,7 +103,7 @@ class SubscriptionManager:
     def unsubscribe(self, name: str) -> None:
         """Stop following; the checkpoint stays for whoever subscribes next."""
         self._subscriptions.pop(name, None)
-        for worker in self._owned(name):
+        for worker in self._ownership.owned(name):
             worker.leave()
 
     def start(self) -> None:
@@ -100,15 +111,14 @@ class SubscriptionManager:
         if self._started_at is not None and not self._stop:
             raise ConfigurationError("The subscription manager runs already; stop it first.")
         self._stop = StopRequest()
-        self._workers.clear()
         self._refused.clear()
         for subscription in self._subscriptions.values():
             self._enrol(subscription)
         self._started_at = time.monotonic()
         self._phase = ShutdownPhase.RUNNING
-        self._next_claim = self._next_beat = 0.0
-        self._reader = Reader(self.event_store, self._stop, self._lanes, self._chores)
-        self._chores()
+        self._ownership = self._new_ownership()
+        self._reader = Reader(self.event_store, self._stop, self._ownership)
+        self._ownership.chores()
         self._reader.start()
         logger.info("Subscriptions started", extra={"subscriptions": sorted(self._subscriptions), "worker_id": self.worker_id})
 
@@ -117,10 +127,9 @@ class SubscriptionManager:
         started = time.monotonic()
         self.request_shutdown(reason)
         self._phase = ShutdownPhase.STOPPING
-        workers = list(self._workers.values())
+        workers = list(self._ownership.workers)
         in_flight = sum(worker.events_in_flight for worker in workers)
-        if self._reader is not None:
-            self._reader.wake()
+        self._reader.wake()
         for worker in workers:
             worker.lane.wake()
         self._phase = ShutdownPhase.DRAINING
@@ -131,8 +140,7 @@ class SubscriptionManager:
         self._phase = ShutdownPhase.CHECKPOINTING
         self._join(workers, started + self._shutdown_timeout)
         forced = any(worker.is_alive for worker in workers)
-        if self._reader is not None:
-            self._reader.join(max(0.1, started + self._shutdown_timeout - time.monotonic()))
+        self._reader.join(max(0.1, started + self._shutdown_timeout - time.monotonic()))
         self._leave()
         self._phase = ShutdownPhase.FORCED if forced else ShutdownPhase.STOPPED
         result = ShutdownResult(
@@ -176,9 +184,45 @@ class SubscriptionManager:
     @property
     def is_blocked(self) -> bool:
         """Say whether something here cannot go on by itself: an open breaker, a stopped or refused subscription."""
-        broken = any(w.breaker_state is not BreakerState.CLOSED for w in self._workers.values())
+        broken = any(w.breaker_state is not BreakerState.CLOSED for w in self._ownership.workers)
         rows = checkpoints.find(self._using, sorted(self._subscriptions))
         return broken or bool(self._refused) or any(row.state == "stopped" for row in rows)
+
+    def health_check(self) -> HealthReport:
+        """Return the health of all subscriptions of this database, from their rows."""
+        return health_report(self._using, self.health_check_config)
+
+    def readiness_check(self) -> ReadinessReport:
+        """Say whether this process can work: it runs, the database answers, nothing of it was refused."""
+        if self._started_at is None:
+            return ReadinessReport(ready=False, reason=NOT_STARTED)
+        if self._stop:
+            return ReadinessReport(ready=False, reason="shutting down")
+        if self._refused:
+            return ReadinessReport(ready=False, reason=" ".join(self._refused.values()), details=self.refused)
+        return readiness_report(self._using)
+
+    def liveness_check(self) -> LivenessReport:
+        """Say whether the loops of this process move; never asks the database."""
+        if self._started_at is None:
+            return LivenessReport(alive=False, reason=NOT_STARTED)
+        stuck = [worker.subscription.name for worker in self._ownership.stuck()]
+        if stuck:
+            return LivenessReport(alive=False, reason=f"handlers of {', '.join(stuck)} do not come back")
+        return LivenessReport(alive=self._reader.is_moving)
+
+    def get_error_stats(self) -> dict[str, Any]:
+        """Return the failed attempts of this process and the open dead letters, in all and by subscription."""
+        with self._lock:
+            errors = dict(self._errors)
+        letters = {name: dead_letters.count_open(self._using, name) for name in self._subscriptions}
+        return {
+            "total_errors": sum(errors.values()),
+            "total_dlq_count": sum(letters.values()),
+            "subscriptions": {
+                name: {"errors": errors.get(name, 0), "dlq_count": letters[name]} for name in sorted(self._subscriptions)
+            },
+        }
 
     def on_error(self, callback: ErrorCallback) -> None:
         """Call ``callback(ErrorInfo)`` for every failed attempt."""
@@ -205,11 +249,7 @@ class SubscriptionManager:
     def _is_caught_up(self, target: int) -> bool:
         rows = checkpoints.find(self._using, sorted(self._subscriptions))
         waiting = [r for r in rows if r.subscription not in self._refused and r.state == "running" and r.position < target]
-        return not waiting or all(self._breaker_is_open(row) for row in waiting)
-
-    def _breaker_is_open(self, row: CheckpointRow) -> bool:
-        worker = self._workers.get(row.id)
-        return worker is not None and worker.breaker_state is BreakerState.OPEN
+        return not waiting or all(self._ownership.breaker_is_open(row) for row in waiting)
 
     def _enrol(self, subscription: Subscription) -> None:
         try:
@@ -218,67 +258,33 @@ class SubscriptionManager:
             self._refused[subscription.name] = str(error)
             logger.critical("Subscription refused", extra={"subscription": subscription.name, "error_message": str(error)})
 
-    def _lanes(self) -> list[Lane]:
-        return [worker.lane for worker in tuple(self._workers.values()) if worker.is_alive]
-
-    def _owned(self, name: str) -> list[Worker]:
-        return [worker for worker in tuple(self._workers.values()) if worker.subscription.name == name]
-
-    def _chores(self) -> None:
-        """What a process does now and then besides reading: show that it lives, take what nobody owns."""
-        now = time.monotonic()
-        if now >= self._next_beat and not self._stuck():
-            self._next_beat = now + heartbeats.BEAT_SECONDS
-            heartbeats.beat(self._using, self.worker_id, self._phase.value, sorted(self._subscriptions))
-        if now >= self._next_claim:
-            self._next_claim = now + CLAIM_SECONDS
-            self._claim_free()
-
-    def _stuck(self) -> list[Worker]:
-        """Workers whose loop has not moved for longer than a handler may take."""
-        now = time.monotonic()
-        return [
-            worker
-            for worker in tuple(self._workers.values())
-            if worker.is_alive and now - worker.beat_at > worker.patience_seconds
-        ]
-
-    def _claim_free(self) -> None:
-        self._workers = {key: worker for key, worker in self._workers.items() if worker.is_alive}
-        runnable = {n: s for n, s in self._subscriptions.items() if n not in self._refused}
-        rows = [row for row in checkpoints.find(self._using, sorted(runnable)) if row.id not in self._workers]
-        for row in rows:
-            subscription = runnable[row.subscription]
-            if row.leased or not self._may_take(row) or not may_run(row, subscription):
-                continue
-            lease = checkpoints.claim(self._using, row, self.worker_id, self._lease_seconds)
-            if lease is not None:
-                self._start_worker(subscription, lease)
-
-    def _may_take(self, row: CheckpointRow) -> bool:
-        if self._pin is not None and not self._pin.allows(row.subscription, row.partition, row.partition_count):
-            return False
-        if row.partition_count == 1:
-            return True
-        live = heartbeats.count_live(self._using, row.subscription)
-        return len(self._owned(row.subscription)) < fair_share(row.partition_count, live)
-
-    def _start_worker(self, subscription: Subscription, lease: checkpoints.Lease) -> None:
-        worker = Worker(subscription, self._using, lease, self._callbacks, self._stop, self._lease_seconds)
-        if self._reader is not None:
-            worker.lane.connect(self._reader.wake)
-        self._workers = {**self._workers, lease.checkpoint_id: worker}
-        worker.start()
-        logger.info(
-            "Lease taken",
-            extra={
-                "subscription": lease.subscription,
-                "partition": lease.partition,
-                "epoch": lease.epoch,
-                "position": lease.position,
-                "worker_id": self.worker_id,
-            },
+    def _new_ownership(self) -> Ownership:
+        return Ownership(
+            self._using,
+            self.worker_id,
+            self._runnable,
+            self._start_worker,
+            self._report_stuck,
+            self._pin,
+            self._lease_seconds,
         )
+
+    def _runnable(self) -> dict[str, Subscription]:
+        return {name: found for name, found in self._subscriptions.items() if name not in self._refused}
+
+    def _start_worker(self, subscription: Subscription, lease: Lease) -> Worker:
+        worker = Worker(subscription, self._using, lease, self._callbacks, self._stop, self._lease_seconds)
+        worker.lane.connect(self._reader.wake)
+        worker.start()
+        return worker
+
+    def _report_stuck(self, worker: Worker) -> None:
+        seconds = worker.patience_seconds
+        error = ProcessingTimeoutError(
+            f"A handler of {worker.subscription.name} has not come back for {seconds:.0f} seconds; restart the process."
+        )
+        critical = replace(classify(error), severity=ErrorSeverity.CRITICAL)
+        self._callbacks.report(error_info(worker.subscription.name, worker.current_event, error, critical, 0))
 
     def _join(self, workers: list[Worker], deadline: float) -> None:
         for worker in workers:

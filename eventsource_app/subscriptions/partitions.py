@@ -1,5 +1,7 @@
 """Partitions: which aggregates belong to which, and which of them a process may run."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eventsource_app.store.slots import SLOTS, get_partition_for_aggregate, slot_of
@@ -32,6 +34,10 @@ class Pin:
         return partition == self.partition
 
 
-def fair_share(partitions: int, workers: int) -> int:
-    """Return how many partitions one of ``workers`` processes should own at most."""
-    return -(-partitions // max(workers, 1))
+def fair_share(row_count_by_rivals: Sequence[int]) -> int:
+    """Return how many partitions one process should own at most.
+
+    Takes, for each partition it could run, the number of live processes that could run it, itself included. Rounded up, and
+    only what is above it is given back, so that nothing moves to and fro.
+    """
+    return math.ceil(sum(1 / rivals for rivals in row_count_by_rivals) - 1e-9)

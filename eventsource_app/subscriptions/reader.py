@@ -9,7 +9,6 @@ import os
 import select
 import threading
 import time
-from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import psycopg
@@ -18,28 +17,24 @@ from django.db import DatabaseError, InterfaceError, connections
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.notifications import CHANNEL
 from eventsource_app.store.session import option
-from eventsource_app.subscriptions.lane import Lane, Page
+from eventsource_app.subscriptions.lane import Page
+from eventsource_app.subscriptions.ownership import Ownership
 from eventsource_app.subscriptions.shutdown import StopRequest
 
 logger = logging.getLogger("eventsource.worker")
 MIN_POLL_SECONDS: Final = 0.02
 MAX_POLL_SECONDS: Final = 0.5
 OUTAGE_SECONDS: Final = 1.0
+STUCK_SECONDS: Final = 60.0
 
 
 class Reader:
-    """Keeps the lanes full up to the fence's bound, and runs the process's chores on the same connection.
+    """Keeps the lanes full up to the fence's bound, and runs the process's chores on the same connection."""
 
-    ``lanes`` returns the lanes to fill; ``chores`` (claims, heartbeat) is called between reads and returns nothing.
-    """
-
-    def __init__(
-        self, store: EventStore, stop: StopRequest, lanes: Callable[[], Iterable[Lane]], chores: Callable[[], None]
-    ) -> None:
+    def __init__(self, store: EventStore, stop: StopRequest, ownership: Ownership) -> None:
         self._store = store
         self._stop = stop
-        self._lanes = lanes
-        self._chores = chores
+        self._ownership = ownership
         self._bound = 0
         self._poll = MIN_POLL_SECONDS
         self._next_poll = 0.0
@@ -59,9 +54,9 @@ class Reader:
         return not self._thread.is_alive()
 
     @property
-    def bound(self) -> int:
-        """The last position known to be safe to read."""
-        return self._bound
+    def is_moving(self) -> bool:
+        """Say whether the loop has come round lately; an outage of the database does not stop it."""
+        return self._thread.is_alive() and time.monotonic() - self.beat_at < STUCK_SECONDS
 
     def wake(self) -> None:
         """End the reader's wait: there is room in a lane, or a stop."""
@@ -76,7 +71,7 @@ class Reader:
         while not self._stop:
             self.beat_at = time.monotonic()
             try:
-                self._chores()
+                self._ownership.chores()
                 if self._fill() == 0:
                     self._wait()
             except (DatabaseError, InterfaceError, psycopg.Error, OSError) as error:
@@ -92,7 +87,7 @@ class Reader:
         """Read one page for each lane that has room; return how many were read."""
         self._advance_bound()
         count = 0
-        for lane in self._lanes():
+        for lane in self._ownership.lanes():
             wanted = lane.wants(self._bound)
             if wanted is None:
                 continue
@@ -107,7 +102,7 @@ class Reader:
         """Ask how far the log may be read, when a lane has come up to it and it may have moved."""
         now = time.monotonic()
         due = self._notified or now >= self._next_poll
-        if not due or all(lane.next_after < self._bound for lane in self._lanes()):
+        if not due or all(lane.next_after < self._bound for lane in self._ownership.lanes()):
             return
         self._notified = False
         bound = self._store.read_bound().bound

@@ -8,6 +8,8 @@ from typing import Any, Final
 import psycopg
 from django.db import DatabaseError, InterfaceError, connections
 
+from eventsource_app.store.recorded_event import RecordedEvent
+from eventsource_app.store.session import fetch_one, option
 from eventsource_app.subscriptions import checkpoints
 from eventsource_app.subscriptions.checkpoints import Lease, LeaseLostError
 from eventsource_app.subscriptions.circuit_breaker import BreakerState, CircuitBreaker
@@ -31,6 +33,10 @@ from eventsource_app.subscriptions.shutdown import StopRequest
 logger = logging.getLogger("eventsource.worker")
 TICK_SECONDS: Final = 0.5
 RETRY_SHARE: Final = 10
+SESSION_SETTINGS: Final = """
+SELECT set_config('statement_timeout', %s, false), set_config('idle_in_transaction_session_timeout', %s, false),
+       set_config('lock_timeout', '5000', false), set_config('client_connection_check_interval', '5000', false)
+"""
 
 
 class Worker:
@@ -77,6 +83,15 @@ class Worker:
         return not self._thread.is_alive()
 
     @property
+    def is_leaving(self) -> bool:
+        return self._leaving
+
+    @property
+    def current_event(self) -> RecordedEvent | None:
+        """The event that a handler has at this moment."""
+        return self._delivery.current
+
+    @property
     def is_alive(self) -> bool:
         return self._thread.is_alive()
 
@@ -108,7 +123,6 @@ class Worker:
         try:
             while not self._is_stopping():
                 self.beat_at = time.monotonic()
-                self._driver = connections[self._using].connection
                 self._guarded_step()
             self._release()
         except LeaseLostError as error:
@@ -116,7 +130,14 @@ class Worker:
         except Exception:
             logger.exception("Worker ended by an error of its own", extra=self._about())
         finally:
-            connections[self._using].close()
+            self._disconnect()
+
+    def _disconnect(self) -> None:
+        """Close for good: a connection with settings of ours must not go back to a pool."""
+        if self._driver is not None:
+            self._driver.close()
+            self._driver = None
+        connections[self._using].close()
 
     def _guarded_step(self) -> None:
         """One step, and what follows from how it ended: decisions are exceptions, actions are here."""
@@ -140,6 +161,7 @@ class Worker:
 
     def step(self) -> None:
         """Deliver one page, or do what is due while there is none."""
+        self._prepare_session()
         self._renew_if_due()
         if not self._breaker.allow():
             return self._wait(min(TICK_SECONDS, self._breaker.seconds_to_probe()))
@@ -147,6 +169,18 @@ class Worker:
         if page is not None:
             self._deliver(page)
         return self._retry_if_due()
+
+    def _prepare_session(self) -> None:
+        """Bound what a new connection may do to the others: hang in a statement, or vanish with the row's lock."""
+        connection = connections[self._using]
+        connection.ensure_connection()
+        if connection.connection is self._driver:
+            return
+        if option("SESSION_SETTINGS", True):
+            timeout = self.subscription.config.processing_timeout
+            idle = timeout + self._lease_seconds
+            fetch_one(self._using, SESSION_SETTINGS, (f"{timeout * 1000:.0f}", f"{idle * 1000:.0f}"))
+        self._driver = connection.connection
 
     def _next_page(self) -> Page | None:
         """Return what to deliver; a stretch without events waits a moment for some, so that it costs no commit."""
@@ -213,7 +247,7 @@ class Worker:
         logger.warning(
             "Subscription waits for the database", extra={**self._about(), "error_message": str(error), "delay_seconds": delay}
         )
-        connections[self._using].close()
+        self._disconnect()
         self._wait(delay)
         if not self._is_stopping():
             self._start_over()

@@ -1,0 +1,133 @@
+"""Ownership: which partitions this process runs, shared fairly with all other live processes by their heartbeats."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Final
+
+from eventsource_app.subscriptions import checkpoints, heartbeats
+from eventsource_app.subscriptions.checkpoints import CheckpointRow, Lease
+from eventsource_app.subscriptions.circuit_breaker import BreakerState
+from eventsource_app.subscriptions.enrolment import may_run
+from eventsource_app.subscriptions.lane import Lane
+from eventsource_app.subscriptions.partitions import Pin, fair_share
+from eventsource_app.subscriptions.registry import Subscription
+from eventsource_app.subscriptions.worker import Worker
+
+logger = logging.getLogger("eventsource.manager")
+CLAIM_SECONDS: Final = 0.5
+
+
+class Ownership:
+    """The workers of one process. ``chores`` is called by the reader's loop and does what is due."""
+
+    def __init__(
+        self,
+        using: str,
+        worker_id: str,
+        subscriptions: Callable[[], dict[str, Subscription]],
+        start_worker: Callable[[Subscription, Lease], Worker],
+        on_stuck: Callable[[Worker], None],
+        pin: Pin | None = None,
+        lease_seconds: float = checkpoints.LEASE_SECONDS,
+    ) -> None:
+        self._using = using
+        self._worker_id = worker_id
+        self._subscriptions = subscriptions
+        self._start_worker = start_worker
+        self._on_stuck = on_stuck
+        self._pin = pin
+        self._lease_seconds = lease_seconds
+        self._workers: dict[int, Worker] = {}
+        self._reported_stuck: set[int] = set()
+        self._next_claim = self._next_beat = 0.0
+
+    @property
+    def workers(self) -> tuple[Worker, ...]:
+        return tuple(self._workers.values())
+
+    def lanes(self) -> list[Lane]:
+        return [worker.lane for worker in self.workers if worker.is_alive]
+
+    def owned(self, name: str) -> list[Worker]:
+        return [worker for worker in self.workers if worker.subscription.name == name and worker.is_alive]
+
+    def stuck(self) -> list[Worker]:
+        """Workers whose loop has stood still for longer than a handler may take."""
+        now = time.monotonic()
+        return [w for w in self.workers if w.is_alive and now - w.beat_at > w.patience_seconds]
+
+    def breaker_is_open(self, row: CheckpointRow) -> bool:
+        worker = self._workers.get(row.id)
+        return worker is not None and worker.breaker_state is BreakerState.OPEN
+
+    def chores(self) -> None:
+        """Show that the process lives, take what nobody owns, give back what is more than a fair share."""
+        now = time.monotonic()
+        if now >= self._next_beat:
+            self._next_beat = now + heartbeats.BEAT_SECONDS
+            self._beat()
+        if now >= self._next_claim:
+            self._next_claim = now + CLAIM_SECONDS
+            self._balance()
+
+    def _beat(self) -> None:
+        """No beat while a loop is stuck: a side thread that beats would hide it."""
+        stuck = self.stuck()
+        for worker in stuck:
+            if id(worker) not in self._reported_stuck:
+                self._reported_stuck.add(id(worker))
+                self._on_stuck(worker)
+        if not stuck:
+            heartbeats.beat(self._using, self._worker_id, "running", sorted(self._subscriptions()))
+
+    def _balance(self) -> None:
+        self._workers = {key: worker for key, worker in self._workers.items() if worker.is_alive}
+        subscriptions = self._subscriptions()
+        rows = [
+            row
+            for row in checkpoints.find(self._using, sorted(subscriptions))
+            if may_run(row, subscriptions[row.subscription]) and self._pin_allows(row)
+        ]
+        if all(row.id in self._workers for row in rows) and len(rows) == 1:
+            return
+        share = self._share(rows)
+        for row in rows:
+            if row.id not in self._workers and not row.leased and (row.is_orphan or len(self._workers) < share):
+                self._take(subscriptions[row.subscription], row)
+        self._give_back(share)
+
+    def _share(self, rows: list[CheckpointRow]) -> int:
+        """Return how many partitions are this process's part: each row is shared by the processes that can run it."""
+        if self._pin is not None:
+            return len(rows)
+        live = heartbeats.count_live(self._using, self._lease_seconds)
+        return fair_share(row_count_by_rivals=[max(live.get(row.subscription, 1), 1) for row in rows])
+
+    def _pin_allows(self, row: CheckpointRow) -> bool:
+        return self._pin is None or self._pin.allows(row.subscription, row.partition, row.partition_count)
+
+    def _take(self, subscription: Subscription, row: CheckpointRow) -> None:
+        lease = checkpoints.claim(self._using, row, self._worker_id, self._lease_seconds)
+        if lease is None:
+            return
+        self._workers = {**self._workers, lease.checkpoint_id: self._start_worker(subscription, lease)}
+        logger.info(
+            "Lease taken",
+            extra={
+                "subscription": lease.subscription,
+                "partition": lease.partition,
+                "epoch": lease.epoch,
+                "position": lease.position,
+                "worker_id": self._worker_id,
+            },
+        )
+
+    def _give_back(self, share: int) -> None:
+        excess = len(self._workers) - share
+        for worker in reversed([w for w in self.workers if not w.is_leaving]):
+            if excess <= 0:
+                return
+            logger.info("Lease given back", extra={"subscription": worker.lease.subscription, "partition": worker.lease.partition})
+            worker.leave()
+            excess -= 1
