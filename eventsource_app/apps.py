@@ -10,4 +10,6 @@ class EventsourceAppConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from eventsource_app import checks  # noqa: F401 - registers the system checks
+
         autodiscover_modules("events", "subscriptions")

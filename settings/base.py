@@ -36,6 +36,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "eventsource_app.http.correlation.CorrelationMiddleware",
     "eventsource_app.http.middleware.ProblemMiddleware",
+    "eventsource_app.probes.middleware.ProbeMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

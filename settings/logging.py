@@ -23,6 +23,7 @@ def logging_config(level: str) -> dict[str, Any]:
             "gunicorn.error": quiet,
             "gunicorn.access": {"handlers": ["access"], "propagate": False, "level": "INFO"},
             # A pool logs every reconnecting attempt; the error itself reaches the caller.
+            "health_check": {**quiet, "level": "ERROR"},
             "psycopg.pool": {**quiet, "level": "ERROR"},
         },
     }

@@ -3,7 +3,7 @@
 import threading
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from eventsource_app.store.reading import FeedFilter
 from eventsource_app.store.recorded_event import RecordedEvent
@@ -25,6 +25,17 @@ class Page:
         return Page(self.after, self.events + other.events, other.through, other.at_end)
 
 
+    def batches(self, size: int) -> "list[Page]":
+        """Return the page cut into pages of at most ``size`` events."""
+        if len(self.events) <= size:
+            return [self]
+        parts = [self.events[start : start + size] for start in range(0, len(self.events), size)]
+        ends = [part[-1].position for part in parts[:-1]] + [self.through]
+        starts = [self.after, *ends[:-1]]
+        pages = [Page(after, part, end) for after, part, end in zip(starts, parts, ends, strict=True)]
+        return [*pages[:-1], replace(pages[-1], at_end=self.at_end)]
+
+
 class Lane:
     """The read-ahead of one partition. The reader puts, the worker takes; a reset drops all that was read."""
 
@@ -44,15 +55,19 @@ class Lane:
         self._ask_reader = ask_reader
 
     def wants(self, bound: int) -> tuple[int, int, int] | None:
-        """Return (after, limit, generation) of the next read; ``None`` when full or at the bound."""
+        """Return (after, limit, generation) of the next read; ``None`` when half full or at the bound."""
         with self._changed:
-            room = self._max_in_flight - self._in_flight
-            if self._next_after >= bound or room < self.batch_size:
+            if self._next_after >= bound or not self._has_room():
                 return None
-            return self._next_after, self.batch_size, self.generation
+            return self._next_after, self._max_in_flight - self._in_flight, self.generation
+
+    def _has_room(self) -> bool:
+        """Half of it must be free: one read of many events costs less than many of a few."""
+        room = self._max_in_flight - self._in_flight
+        return room >= self.batch_size and room * 2 >= self._max_in_flight
 
     def put(self, page: Page, generation: int) -> None:
-        """Add what was read, unless a reset came in between."""
+        """Add what was read, cut into batches, unless a reset came in between."""
         with self._changed:
             if generation != self.generation:
                 return
@@ -60,7 +75,7 @@ class Lane:
             self._in_flight += len(page.events)
             if self._pages and not self._pages[-1].events:
                 page = self._pages.pop().followed_by(page)
-            self._pages.append(page)
+            self._pages.extend(page.batches(self.batch_size))
             self._changed.notify()
 
     def take(self, timeout: float) -> Page | None:
@@ -68,9 +83,7 @@ class Lane:
         with self._changed:
             if not self._pages:
                 self._changed.wait(timeout)
-            page = self._pages.popleft() if self._pages else None
-        self._ask_reader()
-        return page
+            return self._pages.popleft() if self._pages else None
 
     def take_more(self, page: Page, limit: int) -> Page:
         """Join what else is there to a page, up to ``limit`` events; never waits."""
@@ -83,7 +96,9 @@ class Lane:
         """Events that are behind the checkpoint make room for others."""
         with self._changed:
             self._in_flight = max(0, self._in_flight - event_count)
-        self._ask_reader()
+            has_room = self._has_room()
+        if has_room:
+            self._ask_reader()
 
     def reset(self, position: int) -> None:
         """Drop everything read ahead and read again after ``position``."""

@@ -39,6 +39,7 @@ class Reader:
         self._poll = MIN_POLL_SECONDS
         self._next_poll = 0.0
         self._notified = False
+        self._waits_for_events = False
         self._listening: psycopg.Connection[Any] | None = None
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_read, False)
@@ -101,8 +102,8 @@ class Reader:
     def _advance_bound(self) -> None:
         """Ask how far the log may be read, when a lane has come up to it and it may have moved."""
         now = time.monotonic()
-        due = self._notified or now >= self._next_poll
-        if not due or all(lane.next_after < self._bound for lane in self._ownership.lanes()):
+        self._waits_for_events = any(lane.next_after >= self._bound for lane in self._ownership.lanes())
+        if not self._waits_for_events or not (self._notified or now >= self._next_poll):
             return
         self._notified = False
         bound = self._store.read_bound().bound
@@ -116,7 +117,8 @@ class Reader:
         watched: list[int] = [self._wake_read]
         if connection is not None:
             watched.append(connection.fileno())
-        ready, _, _ = select.select(watched, [], [], max(0.0, self._next_poll - time.monotonic()))
+        seconds = self._next_poll - time.monotonic() if self._waits_for_events else MAX_POLL_SECONDS
+        ready, _, _ = select.select(watched, [], [], max(0.0, seconds))
         if self._wake_read in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_read, 65536)

@@ -2,12 +2,13 @@
 
 import os
 import sys
-from argparse import ArgumentParser
+from argparse import SUPPRESS, ArgumentParser
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from eventsource_app.management.supervision import Supervision, end_with, worker_command
 from eventsource_app.store.notifications import close_wake_ups
 from eventsource_app.store.session import option
 from eventsource_app.subscriptions import ShutdownResult, SubscriptionManager, declared_subscriptions
@@ -20,17 +21,37 @@ class Command(BaseCommand):
     requires_migrations_checks = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("names", nargs="*", metavar="NAME", help="only these subscriptions (default: all declared)")
+        parser.add_argument(
+            "names", nargs="*", metavar="NAME", help="only these subscriptions (default: all declared)"
+        )
+        parser.add_argument(
+            "--processes", type=_count, default=1, metavar="N", help="so many processes on this host"
+        )
+        parser.add_argument("--supervised", type=int, metavar="PID", help=SUPPRESS)
         parser.add_argument("--until-caught-up", action="store_true", help="handle what is there, then exit")
         parser.add_argument("--shutdown-timeout", type=_seconds, default=None, metavar="S")
         parser.add_argument("--drain-timeout", type=_seconds, default=None, metavar="S")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if options["processes"] > 1:
+            sys.exit(self._supervise(options))
+        if options["supervised"]:
+            end_with(options["supervised"])
         manager = self._manager(options)
         for subscription in self._chosen(options["names"]):
             manager.subscribe(subscription.projection, subscription.config, subscription.name)
         result = manager.run_until_caught_up() if options["until_caught_up"] else manager.run_until_shutdown()
         self._exit(manager, result, options["until_caught_up"])
+
+    def _supervise(self, options: dict[str, Any]) -> int:
+        self._chosen(options["names"])  # a wrong name is told once, before anything starts
+        passed = ["--until-caught-up"] if options["until_caught_up"] else []
+        for name in ("shutdown_timeout", "drain_timeout"):
+            if options[name] is not None:
+                passed += [f"--{name.replace('_', '-')}", str(options[name])]
+        command = worker_command(options["names"], passed)
+        timeout = options["shutdown_timeout"] or float(option("SHUTDOWN_TIMEOUT", 60))
+        return Supervision(command, options["processes"], timeout, finite=options["until_caught_up"]).run()
 
     def _manager(self, options: dict[str, Any]) -> SubscriptionManager:
         return SubscriptionManager(
@@ -45,10 +66,13 @@ class Command(BaseCommand):
         unknown = sorted(set(names) - set(declared))
         if unknown:
             raise CommandError(
-                f"There is no subscription {', '.join(unknown)}; declared are: {', '.join(declared) or 'none'}.", returncode=2
+                f"There is no subscription {', '.join(unknown)}; declared are: {', '.join(declared) or 'none'}.",
+                returncode=2,
             )
         if not declared:
-            raise CommandError("No app declares a subscription; add one with @subscription in an app's subscriptions.py.")
+            raise CommandError(
+                "No app declares a subscription; add one with @subscription in an app's subscriptions.py."
+            )
         return [declared[name] for name in names or declared]
 
     def _exit(self, manager: SubscriptionManager, result: ShutdownResult, draining: bool) -> None:
@@ -58,7 +82,9 @@ class Command(BaseCommand):
             sys.stderr.flush()
             os._exit(130 if result.reason == "SIGINT" else 143)
         if draining and manager.is_blocked:
-            raise CommandError("Not everything could be handled; `manage.py subscription_status` says where it stands.")
+            raise CommandError(
+                "Not everything could be handled; `manage.py subscription_status` says where it stands."
+            )
 
 
 def _pin() -> Pin | None:
@@ -66,6 +92,13 @@ def _pin() -> Pin | None:
     if events.get("PARTITION_ID") is None:
         return None
     return Pin(int(events["PARTITION_ID"]), int(events.get("NUM_PARTITIONS") or 1))
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise ValueError(f"{text} is not a number from 1")
+    return value
 
 
 def _seconds(text: str) -> float:
