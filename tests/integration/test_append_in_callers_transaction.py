@@ -1,0 +1,97 @@
+"""Events and the caller's own rows commit together or vanish together."""
+
+import pytest
+from django.contrib.auth.models import Group
+from django.db import connection, transaction
+
+from eventsource_app.models import Event
+from eventsource_app.store import ExpectedVersion, WrongExpectedVersionError
+from tests.builders import a_store, a_stream, paid_in, payments
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+class InterruptionError(Exception):
+    pass
+
+
+def test_they_commit_together() -> None:
+    store, stream = a_store(), a_stream()
+    with transaction.atomic():
+        Group.objects.create(name="mine")
+        store.append(stream, payments(stream, 2), ExpectedVersion.NO_STREAM)
+    assert store.stream_version(stream) == 2
+    assert Group.objects.filter(name="mine").exists()
+
+
+def test_they_vanish_together() -> None:
+    store, stream = a_store(), a_stream()
+    with pytest.raises(InterruptionError), transaction.atomic():  # noqa: PT012 - the whole block is undone
+        Group.objects.create(name="mine")
+        store.append(stream, payments(stream, 2), ExpectedVersion.NO_STREAM)
+        raise InterruptionError
+    assert store.read_stream(stream) == []
+    assert store.read_all() == []
+    assert not Group.objects.exists()
+
+
+def test_a_nested_rollback_leaves_nothing_and_the_rest_goes_on() -> None:
+    store, kept, dropped = a_store(), a_stream(), a_stream()
+    with transaction.atomic():
+        with pytest.raises(InterruptionError), transaction.atomic():  # noqa: PT012 - the whole block is undone
+            store.append(dropped, payments(dropped, 3), ExpectedVersion.NO_STREAM)
+            raise InterruptionError
+        store.append(kept, payments(kept, 2), ExpectedVersion.NO_STREAM)
+    assert store.read_stream(dropped) == []
+    assert {recorded.aggregate_id for recorded in store.read_all()} == {kept.aggregate_id}
+    assert Event.objects.count() == 2
+
+
+def test_the_fence_is_taken_again_after_a_nested_rollback_released_it() -> None:
+    """Otherwise the append after the savepoint would run without one, and a reader could pass it."""
+    store = a_store()
+    with transaction.atomic():
+        for keep in (False, True):
+            stream = a_stream()
+            with transaction.atomic():
+                store.append(stream, [paid_in(stream)], ExpectedVersion.NO_STREAM)
+                assert fences_held() == 1
+                transaction.set_rollback(not keep)
+            assert fences_held() == keep
+    assert fences_held() == 0
+
+
+def test_many_appends_in_one_transaction_hold_one_fence() -> None:
+    store = a_store()
+    with transaction.atomic():
+        for _ in range(20):
+            stream = a_stream()
+            store.append(stream, [paid_in(stream)], ExpectedVersion.NO_STREAM)
+        assert fences_held() == 1
+
+
+def test_a_lost_race_does_not_break_the_callers_transaction() -> None:
+    store, stream, other = a_store(), a_stream(), a_stream()
+    store.append(stream, payments(stream, 2), ExpectedVersion.NO_STREAM)
+    with transaction.atomic():
+        Group.objects.create(name="mine")
+        with pytest.raises(WrongExpectedVersionError):
+            store.append(stream, payments(stream, 2), ExpectedVersion.NO_STREAM)
+        store.append(other, payments(other, 1), ExpectedVersion.NO_STREAM)
+    assert store.stream_version(other) == 1
+    assert Group.objects.filter(name="mine").exists()
+
+
+def test_ones_own_running_append_does_not_hide_ones_own_events() -> None:
+    store, stream = a_store(), a_stream()
+    with transaction.atomic():
+        store.append(stream, payments(stream, 2), ExpectedVersion.NO_STREAM)
+        assert [recorded.aggregate_version for recorded in store.read_all()] == [1, 2]
+
+
+def fences_held() -> int:
+    sql = """SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1 AND mode = 'ShareLock'
+             AND classid::bigint >> 16 = x'4556'::bigint AND pid = pg_backend_pid()"""
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return int(cursor.fetchone()[0])

@@ -1,0 +1,106 @@
+"""How often each operation asks the server, counted in the protocol itself."""
+
+import tempfile
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+from django.db import connection, transaction
+from pytest_django import Settings
+
+from eventsource_app.store import ExpectedVersion
+from tests.builders import a_store, a_stream, accounts, paid_in, payments
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def round_trips(action: Callable[[], object]) -> int:
+    """Count how often the server said that it is ready for the next question."""
+    connection.ensure_connection()
+    with tempfile.TemporaryFile("w+") as trace:
+        connection.connection.pgconn.trace(trace.fileno())
+        try:
+            action()
+        finally:
+            connection.connection.pgconn.untrace()
+        trace.seek(0)
+        return trace.read().count("\tReadyForQuery\t")
+
+
+@pytest.fixture(autouse=True)
+def _fresh_connection() -> None:
+    connection.close()
+
+
+def append_one() -> None:
+    stream = a_stream()
+    a_store().append(stream, [paid_in(stream)], ExpectedVersion.NO_STREAM)
+
+
+def append_many(count: int) -> None:
+    stream = a_stream()
+    a_store().append(stream, payments(stream, count), ExpectedVersion.NO_STREAM)
+
+
+def test_the_first_append_of_a_connection_prepares_and_the_next_ask_once() -> None:
+    assert [round_trips(append_one) for _ in range(4)] == [2, 1, 1, 1]
+
+
+def test_a_thousand_events_are_one_call() -> None:
+    append_many(2)
+    assert round_trips(lambda: append_many(1000)) == 1
+
+
+def test_a_lost_race_and_a_repeated_append_ask_once_too() -> None:
+    append_one()
+    store, stream = a_store(), a_stream()
+    event = paid_in(stream)
+    store.append(stream, [event], ExpectedVersion.NO_STREAM)
+    assert round_trips(lambda: store.append(stream, [event], ExpectedVersion.NO_STREAM)) == 1
+
+    def lose() -> None:
+        with pytest.raises(Exception, match="was expected at"):
+            store.append(stream, [paid_in(stream, 6)], ExpectedVersion.exact(5))
+
+    assert round_trips(lose) == 1
+
+
+def test_without_prepared_statements_it_is_one_as_well(settings: Settings) -> None:
+    settings.EVENTSOURCE = {"PREPARED_STATEMENTS": False}
+    assert [round_trips(append_one) for _ in range(3)] == [1, 1, 1]
+
+
+def test_load_decide_and_save_are_two() -> None:
+    repository, account_id = accounts(), uuid4()
+    account = repository.create_new(account_id)
+    account.open("Ada")
+    account.pay_in_often(9)
+    repository.save(account)
+
+    def decide() -> None:
+        loaded = repository.load(account_id)
+        loaded.pay_in(1)
+        repository.save(loaded)
+
+    decide()
+    assert round_trips(decide) == 2
+    assert round_trips(lambda: repository.execute(account_id, lambda account: account.pay_in(1))) == 2
+
+
+def test_a_save_without_decisions_asks_nothing() -> None:
+    repository = accounts()
+    assert round_trips(lambda: repository.save(repository.create_new(uuid4()))) == 0
+
+
+def test_inside_the_callers_transaction_an_append_adds_one_and_no_savepoint() -> None:
+    append_one()
+    with transaction.atomic():
+        begin_and_append, append = round_trips(append_one), round_trips(append_one)
+    assert (begin_and_append, append) == (2, 1)
+
+
+def test_a_page_of_the_feed_is_the_bound_and_the_rows() -> None:
+    append_many(10)
+    store = a_store()
+    store.read_all(limit=5)
+    assert round_trips(lambda: store.read_all(limit=5)) == 2

@@ -1,0 +1,71 @@
+"""manage.py check finds a database or settings that would break the log's promises."""
+
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from eventsource_app import checks
+
+pytestmark = pytest.mark.django_db
+
+
+def found(check: Any) -> list[str | None]:
+    return [message.id for message in check(None, databases=["default"])]
+
+
+def alter(sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def test_a_migrated_database_is_fine() -> None:
+    for check in (
+        checks.check_sequence,
+        checks.check_append_only,
+        checks.check_pool,
+        checks.check_setting_keys,
+    ):
+        assert found(check) == []
+
+
+def test_a_cached_sequence() -> None:
+    alter("ALTER SEQUENCE eventsource_app_event_position_seq CACHE 20")
+    assert found(checks.check_sequence) == ["eventsource_app.E001"]
+
+
+@pytest.mark.parametrize(
+    ("sql", "named"),
+    [
+        ("ALTER TABLE eventsource_app_event DISABLE TRIGGER ALL", "UPDATE, DELETE, TRUNCATE"),
+        ("DROP TRIGGER eventsource_append_only ON eventsource_app_event", "UPDATE, DELETE"),
+        ("DROP TRIGGER eventsource_append_only_truncate ON eventsource_app_event", "TRUNCATE"),
+        (
+            "ALTER TABLE eventsource_app_event ENABLE REPLICA TRIGGER eventsource_append_only",
+            "UPDATE, DELETE",
+        ),
+    ],
+)
+def test_a_log_that_could_be_changed(sql: str, named: str) -> None:
+    alter(sql)
+    (message,) = checks.check_append_only(None, databases=["default"])
+    assert message.id == "eventsource_app.E002"
+    assert f"refuses {named}." in message.msg
+
+
+def test_an_unmigrated_database_is_not_an_error_yet() -> None:
+    alter("ALTER TABLE eventsource_app_event RENAME TO elsewhere")
+    alter("ALTER SEQUENCE eventsource_app_event_position_seq RENAME TO elsewhere_seq")
+    assert found(checks.check_append_only) == []
+    assert found(checks.check_sequence) == []
+
+
+def test_a_pool_beside_persistent_connections(settings: Any) -> None:
+    settings.DATABASES = {"default": {"OPTIONS": {"pool": True}, "CONN_MAX_AGE": 60}}
+    assert found(checks.check_pool) == ["eventsource_app.E003"]
+
+
+def test_a_misspelt_setting(settings: Any) -> None:
+    settings.EVENTSOURCE = {**settings.EVENTSOURCE, "MAX_EVENT_BITES": 1}
+    (message,) = checks.check_setting_keys(None)
+    assert "'MAX_EVENT_BITES'" in message.msg

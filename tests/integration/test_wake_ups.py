@@ -1,0 +1,92 @@
+"""Appends wake those who wait, once they have committed, and without a NOTIFY in anybody's transaction."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg
+import pytest
+from django.db import connection, transaction
+from pytest_django import Settings
+
+from eventsource_app.store import ExpectedVersion
+from eventsource_app.store.notifications import CHANNEL, close_wake_ups, connect
+from tests.builders import a_store, a_stream, paid_in
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def listener() -> Iterator[psycopg.Connection[Any]]:
+    close_wake_ups()
+    with connect("default") as listening:
+        listening.execute(f"LISTEN {CHANNEL}")
+        yield listening
+    close_wake_ups()
+
+
+def append() -> None:
+    stream = a_stream()
+    a_store().append(stream, [paid_in(stream)], ExpectedVersion.NO_STREAM)
+
+
+def heard(listener: psycopg.Connection[Any]) -> int:
+    """Count the wake-ups until now: closing sends what is pending."""
+    close_wake_ups()
+    return len(list(listener.notifies(timeout=0)))
+
+
+def test_an_append_wakes_the_listener(listener: psycopg.Connection[Any]) -> None:
+    append()
+    assert len(list(listener.notifies(timeout=20, stop_after=1))) == 1
+
+
+def test_it_goes_on_after_the_thread_ended(listener: psycopg.Connection[Any]) -> None:
+    for _ in range(3):
+        append()
+        assert len(list(listener.notifies(timeout=20, stop_after=1))) == 1
+        close_wake_ups()
+
+
+def test_in_a_transaction_it_waits_for_the_commit(listener: psycopg.Connection[Any]) -> None:
+    with transaction.atomic():
+        append()
+        assert heard(listener) == 0
+    assert len(list(listener.notifies(timeout=20, stop_after=1))) == 1
+
+
+def test_a_rollback_wakes_nobody(listener: psycopg.Connection[Any]) -> None:
+    with transaction.atomic():
+        append()
+        transaction.set_rollback(True)
+    assert heard(listener) == 0
+
+
+def test_many_appends_share_a_wake_up(listener: psycopg.Connection[Any]) -> None:
+    with transaction.atomic():
+        for _ in range(50):
+            append()
+    assert len(list(listener.notifies(timeout=20, stop_after=1))) == 1
+    assert heard(listener) <= 2
+
+
+def test_a_setting_turns_them_off(listener: psycopg.Connection[Any], settings: Settings) -> None:
+    settings.EVENTSOURCE = {"WAKE_UPS": False}
+    append()
+    assert heard(listener) == 0
+
+
+def test_a_lost_one_is_a_log_line_and_the_append_stands(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    close_wake_ups()
+
+    def refuse(_: str) -> psycopg.Connection[Any]:
+        raise psycopg.OperationalError("no more connections")
+
+    monkeypatch.setattr("eventsource_app.store.notifications.connect", refuse)
+    append()
+    close_wake_ups()
+    assert "Wake-up not sent; workers find the events by polling" in caplog.messages
+    assert len(a_store().read_all()) == 1
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
