@@ -8,7 +8,7 @@ aggregate (or the log's end) parks them, a run as long as the breaker's threshol
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import NoReturn
 
@@ -88,10 +88,11 @@ class WorldError(Interruption):
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What bounds an attempt: seconds of one lease, and whether to come to an end early."""
+    """What bounds an attempt: seconds of one lease, whether to come to an end early; ``beat`` shows that it moves."""
 
     lease_seconds: float
     stopping: Callable[[], bool]
+    beat: Callable[[], None] = lambda: None
 
 
 class Delivery:
@@ -118,7 +119,8 @@ class Delivery:
         self._run: list[Failure] = []
         self._failed = 0
         self._world_failures = 0
-        self._careful_events = self._config.in_flight_limit if lease.unclean_takeover_count >= CAREFUL_AFTER else 0
+        died_here = lease.unclean_takeover_count >= CAREFUL_AFTER or lease.careful_position is not None
+        self._careful_events = self._config.in_flight_limit if died_here else 0
         self.current: RecordedEvent | None = None
         self.position = lease.position
 
@@ -152,17 +154,18 @@ class Delivery:
         """
         if self._run or self._careful_events > 0 or self._blames_the_event():
             return self._deliver_singly(page)
+        handled = 0
         try:
             for part in self._parts(page):
                 while self.position < part.through:
                     if part.events and self._limits.stopping():
                         return False
-                    self._attempt(Page(self.position, _above(part.events, self.position), part.through))
+                    handled += self._attempt(Page(self.position, _above(part.events, self.position), part.through))
         except Interruption:
             raise
         except Exception as error:
             return self._after_failed_batch(page, error)
-        if page.events:
+        if handled:
             self._succeeded()
         return True
 
@@ -243,6 +246,7 @@ class Delivery:
         if not classification.parks and not (self._blames_the_event() and self._database_answers()):
             raise self._world_failed(error, recorded) from error
         delay = delay_before(1, self._config) if classification.retryable else None
+        classification = when_exhausted(classification, delay)
         self._failed += 1
         self._report(recorded, error, classification, 0)
         if not self._config.continue_on_error:
@@ -267,6 +271,7 @@ class Delivery:
 
     def _attempt(self, page: Page, parks: Sequence[Failure] = ()) -> int:
         """One transaction; returns how many events ran a handler. The position moves only when it has committed."""
+        self._limits.beat()
         committed: list[bool] = []
         progress = Progress(self.position)
         try:
@@ -395,6 +400,13 @@ def run_handlers(
         if recorded is not events[-1] and must_cut(time.monotonic() - started):
             return recorded.position
     return None
+
+
+def when_exhausted(classification: ErrorClassification, delay: float | None) -> ErrorClassification:
+    """An event that no retry is left for is an operator's from here on, whatever began it: critical."""
+    if delay is not None or not classification.retryable:
+        return classification
+    return replace(classification, severity=ErrorSeverity.CRITICAL)
 
 
 def error_info(

@@ -3,8 +3,6 @@
 Each event is an attempt of its own, under the checkpoint row's lock, through the same handlers as everything else.
 """
 
-from dataclasses import replace
-
 from django.db import transaction
 
 from eventsource_app.store.event_store import EventStore
@@ -13,8 +11,8 @@ from eventsource_app.store.streams import StreamId
 from eventsource_app.subscriptions import checkpoints, dead_letters
 from eventsource_app.subscriptions.checkpoints import Interruption, Lease, Progress
 from eventsource_app.subscriptions.dead_letters import Failure, OpenLetter
-from eventsource_app.subscriptions.delivery import WorldError, error_info, run_handlers
-from eventsource_app.subscriptions.errors import ErrorCallbacks, ErrorSeverity, classify
+from eventsource_app.subscriptions.delivery import WorldError, error_info, run_handlers, when_exhausted
+from eventsource_app.subscriptions.errors import ErrorCallbacks, classify
 from eventsource_app.subscriptions.registry import Subscription
 from eventsource_app.subscriptions.retry import delay_before
 
@@ -96,10 +94,11 @@ class Redelivery:
         classification = classify(failed.error)
         is_follower = failed.letter.replayed_through is not None
         retry_count = 0 if is_follower else failed.letter.retry_count + 1
-        info = error_info(self._subscription.name, failed.recorded, failed.error, classification, retry_count)
         if not classification.parks:
             raise WorldError(failed.error) from failed.error
         delay = delay_before(retry_count + 1, self._subscription.config) if classification.retryable else None
+        classification = when_exhausted(classification, delay)
+        info = error_info(self._subscription.name, failed.recorded, failed.error, classification, retry_count)
         failure = Failure(failed.recorded, failed.error, classification, delay)
         with transaction.atomic(using=self._using, durable=True):
             locked = checkpoints.lock(self._using, self._lease)
@@ -115,12 +114,3 @@ class Redelivery:
             )
             checkpoints.advance(self._using, self._lease, locked.position, progress, self._lease_seconds)
         self._callbacks.report(info)
-        if delay is None:
-            self._report_dead(failure, retry_count)
-
-    def _report_dead(self, failure: Failure, retry_count: int) -> None:
-        """Retries have run out: from here on it is an operator's."""
-        critical = replace(failure.classification, severity=ErrorSeverity.CRITICAL)
-        self._callbacks.report(
-            error_info(self._subscription.name, failure.recorded, failure.error, critical, retry_count)
-        )

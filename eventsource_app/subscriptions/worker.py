@@ -55,7 +55,7 @@ class Worker:
         feed_filter = subscription.feed_filter(lease.partition, lease.partition_count)
         self.lane = Lane(feed_filter, config.batch_size, config.in_flight_limit, lease.position)
         self._breaker = CircuitBreaker(config)
-        limits = Limits(lease_seconds, self._is_stopping)
+        limits = Limits(lease_seconds, self._is_stopping, self._beat)
         self._delivery = Delivery(subscription, using, lease, limits, callbacks, self._breaker)
         self._redelivery = Redelivery(subscription, using, lease, lease_seconds, callbacks)
         self._outage_count = 0
@@ -63,6 +63,7 @@ class Worker:
         self._next_retry = 0.0
         self._held: Page | None = None
         self._leaving = False
+        self._must_resync = False
         self.released = False
         self._driver: psycopg.Connection[Any] | None = None
         self.beat_at = time.monotonic()
@@ -98,9 +99,7 @@ class Worker:
     @property
     def patience_seconds(self) -> float:
         """How long the loop may stand still before its process counts as stuck."""
-        config = self.subscription.config
-        calls = 1 if self.subscription.projection.takes_batches() else config.batch_size
-        return config.processing_timeout * min(calls, 2) + self._lease_seconds
+        return self.subscription.config.processing_timeout + self._lease_seconds
 
     @property
     def breaker_state(self) -> BreakerState:
@@ -116,13 +115,16 @@ class Worker:
         if driver is not None:
             driver.cancel_safe(timeout=1)
 
+    def _beat(self) -> None:
+        self.beat_at = time.monotonic()
+
     def _is_stopping(self) -> bool:
         return bool(self._stop) or self._leaving
 
     def _run(self) -> None:
         try:
             while not self._is_stopping():
-                self.beat_at = time.monotonic()
+                self._beat()
                 self._guarded_step()
             self._release()
         except LeaseLostError as error:
@@ -140,28 +142,31 @@ class Worker:
         connections[self._using].close()
 
     def _guarded_step(self) -> None:
-        """One step, and what follows from how it ended: decisions are exceptions, actions are here."""
+        """One step, and what follows from how it ended. Nothing here asks the database: that may be what failed."""
         try:
             self.step()
-            self._outage_count = 0
-        except CheckpointMovedError as error:
-            logger.info(str(error), extra=self._about())
-            self._start_over()
-        except (NotRunningError, StoppedError) as error:
-            if isinstance(error, StoppedError):
-                logger.error("Subscription stopped", extra={**self._about(), "error_message": str(error)})
-            self._idle_until_running()
-        except BreakerOpenedError as error:
-            logger.error("Circuit breaker opened", extra={**self._about(), "error_message": str(error)})
-            self._start_over()
         except LeaseLostError:
             raise
+        except CheckpointMovedError as error:
+            logger.info(str(error), extra=self._about())
+            self._must_resync = True
+        except (StoppedError, BreakerOpenedError) as error:
+            message = "Subscription stopped" if isinstance(error, StoppedError) else "Circuit breaker opened"
+            logger.error(message, extra={**self._about(), "error_message": str(error)})
+            self._must_resync = True
+        except NotRunningError:
+            self._must_resync = True
+            self._wait(TICK_SECONDS)
         except (WorldError, DatabaseError, InterfaceError) as error:
             self._back_off(error)
+        else:
+            self._outage_count = 0
 
     def step(self) -> None:
         """Deliver one page, or do what is due while there is none."""
         self._prepare_session()
+        if self._must_resync:
+            self._resync()
         self._renew_if_due()
         if not self._breaker.allow():
             return self._wait(min(TICK_SECONDS, self._breaker.seconds_to_probe()))
@@ -200,8 +205,7 @@ class Worker:
         finished = self._delivery.deliver(page)
         self.lane.done(len(page.events))
         self._next_renewal = time.monotonic() + self._lease_seconds / 3
-        if not finished:
-            self._start_over()
+        self._must_resync = not finished
 
     def _retry_if_due(self) -> None:
         """Try one dead letter, in at most a tenth of the time."""
@@ -215,30 +219,26 @@ class Worker:
     def _renew_if_due(self) -> None:
         if time.monotonic() < self._next_renewal:
             return
-        self._next_renewal = time.monotonic() + self._lease_seconds / 3
+        position = self._renew()
+        if position != self._delivery.position:
+            raise CheckpointMovedError(self.subscription.name, self._delivery.position, position)
+
+    def _renew(self) -> int:
+        """Renew the lease and look at the row: is it running, is anything parked anew; return its position."""
         state, position, generation = checkpoints.renew(self._using, self.lease, self._lease_seconds)
+        self._next_renewal = time.monotonic() + self._lease_seconds / 3
         self._delivery.know_parked(generation)
         if state != "running":
             raise NotRunningError(self.subscription.name, state)
-        if position != self._delivery.position and not self._delivery.holds_run:
-            raise CheckpointMovedError(self.subscription.name, self._delivery.position, position)
+        return int(position)
 
-    def _idle_until_running(self) -> None:
-        """Keep the lease of a paused subscription, and look now and then whether it goes on."""
-        while not self._is_stopping():
-            self.beat_at = time.monotonic()
-            self._wait(TICK_SECONDS)
-            state, _position, _generation = checkpoints.renew(self._using, self.lease, self._lease_seconds)
-            if state == "running":
-                return self._start_over()
-        return None
-
-    def _start_over(self) -> None:
+    def _resync(self) -> None:
         """Drop what was read ahead and go on from the committed position."""
-        _state, position, _generation = checkpoints.renew(self._using, self.lease, self._lease_seconds)
+        position = self._renew()
         self._held = None
         self._delivery.forget(position)
         self.lane.reset(position)
+        self._must_resync = False
 
     def _back_off(self, error: Exception) -> None:
         """The world is at fault: let go of the connection, wait, and begin at the committed position."""
@@ -248,14 +248,13 @@ class Worker:
             "Subscription waits for the database", extra={**self._about(), "error_message": str(error), "delay_seconds": delay}
         )
         self._disconnect()
+        self._must_resync = True
         self._wait(delay)
-        if not self._is_stopping():
-            self._start_over()
 
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while not self._is_stopping() and (left := deadline - time.monotonic()) > 0:
-            self.beat_at = time.monotonic()
+            self._beat()
             self._stop.wait(min(left, TICK_SECONDS))
 
     def _release(self) -> None:
