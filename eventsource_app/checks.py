@@ -15,7 +15,8 @@ LOG: Final = "eventsource_app_event"
 SEQUENCE: Final = "eventsource_app_event_position_seq"
 KNOWN_KEYS: Final = frozenset({
     "SUBSCRIPTIONS", "HEALTH", "MAX_EVENT_BYTES", "ERROR_CALLBACKS", "SHUTDOWN_TIMEOUT", "DRAIN_TIMEOUT",
-    "PARTITION_ID", "NUM_PARTITIONS", "PREPARED_STATEMENTS", "WAKE_UPS", "LISTEN",
+    "PARTITION_ID", "NUM_PARTITIONS", "PREPARED_STATEMENTS", "WAKE_UPS", "LISTEN", "SESSION_SETTINGS",
+    "PROBE_ADDRESS", "WEBHOOK",
 })  # fmt: skip
 
 CACHE_OF_SEQUENCE: Final = "SELECT seqcache FROM pg_sequence WHERE seqrelid = to_regclass(%s)"

@@ -26,6 +26,7 @@ def eventsource(env: Environment) -> dict[str, Any]:
         "ERROR_CALLBACKS": [],
         "SHUTDOWN_TIMEOUT": env.shutdown_timeout_seconds,
         "DRAIN_TIMEOUT": env.drain_timeout_seconds,
+        "PROBE_ADDRESS": env.bind_address,
         "PARTITION_ID": env.partition_id,
         "NUM_PARTITIONS": env.num_partitions,
     }

@@ -24,6 +24,7 @@ PR_SET_PDEATHSIG: Final = 1
 class _Child:
     """One place in the row of processes; ``process`` is replaced when it dies."""
 
+    command: list[str]
     process: subprocess.Popen[bytes]
     started_at: float = field(default_factory=time.monotonic)
     delay: float = FIRST_DELAY_SECONDS
@@ -32,14 +33,13 @@ class _Child:
 
 
 class Supervision:
-    """Keeps ``count`` processes of one command alive until a signal; ``finite`` ones may end by themselves with status 0."""
+    """Keeps a process of each command alive until a signal; ``finite`` ones may end by themselves with status 0."""
 
-    def __init__(self, command: list[str], count: int, shutdown_timeout: float, *, finite: bool) -> None:
-        self._command = command
+    def __init__(self, commands: list[list[str]], shutdown_timeout: float, *, finite: bool) -> None:
         self._shutdown_timeout = shutdown_timeout
         self._finite = finite
         self._stopping = ""
-        self._children = [_Child(self._spawn()) for _ in range(count)]
+        self._children = [_Child(command, _spawn(command)) for command in commands]
 
     def run(self) -> int:
         """Watch until all have ended; return the exit status: 0, or the first child's that was not."""
@@ -53,16 +53,12 @@ class Supervision:
     def _ask(self, reason: str) -> None:
         self._stopping = reason
 
-    def _spawn(self) -> subprocess.Popen[bytes]:
-        # A process group of its own: a Ctrl-C in the terminal reaches it once, through us.
-        return subprocess.Popen(self._command, process_group=0)  # noqa: S603 - our own command line
-
     def _look_after(self, child: _Child) -> None:
         if child.status == 0 and self._finite:
             return
         if child.restart_at is not None:
             if time.monotonic() >= child.restart_at:
-                child.process, child.started_at, child.restart_at = self._spawn(), time.monotonic(), None
+                child.process, child.started_at, child.restart_at = _spawn(child.command), time.monotonic(), None
                 child.status = None
             return
         child.status = child.process.poll()
@@ -92,6 +88,11 @@ class Supervision:
                 process.wait()
         statuses = [child.process.returncode for child in self._children if child.restart_at is None]
         return next((_exit_status(status) for status in statuses if status), 0)
+
+
+def _spawn(command: list[str]) -> subprocess.Popen[bytes]:
+    # A process group of its own: a Ctrl-C in the terminal reaches it once, through us.
+    return subprocess.Popen(command, process_group=0)  # noqa: S603 - our own command line
 
 
 def worker_command(names: list[str], options: list[str]) -> list[str]:

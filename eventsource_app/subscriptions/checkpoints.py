@@ -79,6 +79,25 @@ UPDATE eventsource_app_checkpoint SET breaker = %s, breaker_opened_at = clock_ti
     last_error_at = clock_timestamp(), events_failed = events_failed + %s, updated_at = clock_timestamp()
  WHERE id = %s AND epoch = %s
 """
+# What an operator's process does: it owns no lease, so it changes neither owner nor epoch nor expiry.
+LOCK_ALL: Final = """
+SELECT id, subscription, partition, partition_count, position, state, state_reason, handled_types,
+       owner, owner IS NOT NULL AND lease_expires_at > clock_timestamp() AS leased
+  FROM eventsource_app_checkpoint WHERE subscription = %s ORDER BY partition FOR UPDATE
+"""
+LOCK_SLOT: Final = """
+SELECT position, epoch, state, parked_generation, partition_count FROM eventsource_app_checkpoint
+ WHERE subscription = %s AND partition = %s::smallint %% partition_count FOR UPDATE
+"""
+COUNT: Final = """
+UPDATE eventsource_app_checkpoint SET
+    events_processed = events_processed + %(processed)s, events_failed = events_failed + %(failed)s,
+    retry_count = retry_count + %(retries)s, parked_generation = parked_generation + %(parked)s,
+    last_error = coalesce(%(error)s, last_error),
+    last_error_at = CASE WHEN %(error)s::text IS NULL THEN last_error_at ELSE clock_timestamp() END,
+    updated_at = clock_timestamp()
+ WHERE subscription = %(subscription)s AND partition = %(slot)s::smallint %% partition_count
+"""
 
 
 class Interruption(EventSourceError):  # noqa: N818 - not an error of anything: delivery ends here for now
@@ -178,6 +197,31 @@ def lock(using: str, lease: Lease) -> LockedCheckpoint:
     if locked is None or locked.epoch != lease.epoch or locked.partition_count != lease.partition_count:
         raise LeaseLostError(lease.subscription, lease.partition)
     return locked
+
+
+def lock_all(using: str, name: str) -> list[CheckpointRow]:
+    """Lock every partition's row, in their order, after the batches that run; an empty list for an unknown name."""
+    return [CheckpointRow(*row) for row in fetch_all(using, LOCK_ALL, (name,))]
+
+
+def lock_slot(using: str, name: str, slot: int) -> LockedCheckpoint | None:
+    """Lock the row that a slot belongs to, whoever owns it; ``None`` when it has just gone."""
+    rows = fetch_all(using, LOCK_SLOT, (name, slot))
+    return LockedCheckpoint(*rows[0]) if rows else None
+
+
+def count(using: str, name: str, slot: int, progress: Progress) -> None:
+    """Add to the counters of a locked row without moving it."""
+    params = {
+        "subscription": name,
+        "slot": slot,
+        "processed": progress.processed,
+        "failed": progress.failed,
+        "retries": progress.retries,
+        "parked": progress.parked,
+        "error": progress.error,
+    }
+    execute(using, COUNT, params)
 
 
 def advance(using: str, lease: Lease, read: int, progress: Progress, lease_seconds: float) -> None:

@@ -58,6 +58,31 @@ UPDATE eventsource_app_deadletter SET state = %(state)s, retry_count = retry_cou
     last_failed_at = clock_timestamp()
  WHERE id = %(id)s
 """
+FIND_OPEN: Final = f"""
+SELECT id, position, aggregate_type, aggregate_id, scope, state, retry_count, replayed_through
+  FROM eventsource_app_deadletter
+ WHERE subscription = %(subscription)s AND {OPEN}
+   AND (%(aggregate_id)s::uuid IS NULL OR aggregate_id = %(aggregate_id)s::uuid) ORDER BY position
+"""  # noqa: S608
+# A discarded letter is open until its followers have been replayed.
+DISCARD: Final = """
+UPDATE eventsource_app_deadletter SET state = 'discarded', closed_at = clock_timestamp(), closed_by = %(who)s,
+    close_reason = %(reason)s, next_retry_at = NULL,
+    replayed_through = CASE WHEN scope = 'aggregate' THEN position END
+ WHERE id = %(id)s
+"""
+# The feed delivers them again: letters above the new position are closed, and of the others' followers those above.
+REWIND: Final = f"""
+WITH closed AS (
+    UPDATE eventsource_app_deadletter SET
+        state = CASE WHEN state = 'discarded' THEN state ELSE 'resolved' END, replayed_through = NULL, next_retry_at = NULL,
+        closed_at = coalesce(closed_at, clock_timestamp()),
+        closed_by = CASE WHEN closed_by = '' THEN %(who)s ELSE closed_by END,
+        close_reason = CASE WHEN close_reason = '' THEN %(reason)s ELSE close_reason END
+     WHERE subscription = %(subscription)s AND {OPEN} AND (position > %(position)s OR replayed_through > %(position)s)
+    RETURNING position)
+SELECT count(*) FROM closed
+"""  # noqa: S608
 COUNT_OPEN: Final = """
 SELECT count(*) FROM eventsource_app_deadletter WHERE subscription = %s AND state IN ('parked', 'retrying', 'dead')
 """
@@ -134,6 +159,22 @@ def lock_letter(using: str, letter_id: int) -> OpenLetter | None:
     """Lock a letter; ``None`` when it is closed or somebody else is at it."""
     rows = fetch_all(using, LOCK_LETTER, (letter_id,))
     return OpenLetter(*rows[0]) if rows else None
+
+
+def find_open(using: str, subscription: str, aggregate_id: UUID | None = None) -> list[OpenLetter]:
+    """Return the open letters of a subscription, or of one of its aggregates, in the log's order."""
+    rows = fetch_all(using, FIND_OPEN, {"subscription": subscription, "aggregate_id": aggregate_id})
+    return [OpenLetter(*row) for row in rows]
+
+
+def mark_discarded(using: str, letter_id: int, who: str, reason: str) -> None:
+    execute(using, DISCARD, {"id": letter_id, "who": who, "reason": reason})
+
+
+def rewind(using: str, subscription: str, position: int, who: str, reason: str) -> int:
+    """Close the letters that a feed from ``position`` on makes obsolete; return how many."""
+    params = {"subscription": subscription, "position": position, "who": who, "reason": reason}
+    return int(fetch_all(using, REWIND, params)[0][0])
 
 
 def mark_handled(using: str, letter_id: int, who: str, replayed_through: int | None) -> None:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from django.db import DatabaseError, connections
@@ -64,6 +65,7 @@ class SubscriptionManager:
         *,
         pin: Pin | None = None,
         lease_seconds: float = checkpoints.LEASE_SECONDS,
+        heartbeat_file: Path | None = None,
     ) -> None:
         self.event_store = event_store or EventStore()
         self.health_check_config = health_check_config or HealthCheckConfig()
@@ -74,6 +76,7 @@ class SubscriptionManager:
         self._drain_timeout = min(drain_timeout, shutdown_timeout)
         self._pin = pin
         self._lease_seconds = lease_seconds
+        self._heartbeat_file = heartbeat_file
         self._subscriptions: dict[str, Subscription] = {}
         self._refused: dict[str, str] = {}
         self._lock = threading.Lock()
@@ -267,6 +270,7 @@ class SubscriptionManager:
             self._report_stuck,
             self._pin,
             self._lease_seconds,
+            self._heartbeat_file,
         )
 
     def _runnable(self) -> dict[str, Subscription]:

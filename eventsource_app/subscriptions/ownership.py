@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 from eventsource_app.subscriptions import checkpoints, heartbeats
@@ -30,6 +31,7 @@ class Ownership:
         on_stuck: Callable[[Worker], None],
         pin: Pin | None = None,
         lease_seconds: float = checkpoints.LEASE_SECONDS,
+        heartbeat_file: Path | None = None,
     ) -> None:
         self._using = using
         self._worker_id = worker_id
@@ -38,6 +40,7 @@ class Ownership:
         self._on_stuck = on_stuck
         self._pin = pin
         self._lease_seconds = lease_seconds
+        self._heartbeat_file = heartbeat_file
         self._workers: dict[int, Worker] = {}
         self._reported_stuck: set[int] = set()
         self._next_claim = self._next_beat = 0.0
@@ -79,6 +82,8 @@ class Ownership:
                 self._reported_stuck.add(id(worker))
                 self._on_stuck(worker)
         if not stuck:
+            if self._heartbeat_file is not None:
+                self._heartbeat_file.touch()
             heartbeats.beat(self._using, self._worker_id, "running", sorted(self._subscriptions()))
 
     def _balance(self) -> None:

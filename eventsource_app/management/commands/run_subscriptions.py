@@ -3,12 +3,16 @@
 import os
 import sys
 from argparse import SUPPRESS, ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from eventsource_app.management.supervision import Supervision, end_with, worker_command
+from eventsource_app.probes.worker_server import WorkerProbes
 from eventsource_app.store.notifications import close_wake_ups
 from eventsource_app.store.session import option
 from eventsource_app.subscriptions import ShutdownResult, SubscriptionManager, declared_subscriptions
@@ -29,6 +33,8 @@ class Command(BaseCommand):
         )
         parser.add_argument("--supervised", type=int, metavar="PID", help=SUPPRESS)
         parser.add_argument("--until-caught-up", action="store_true", help="handle what is there, then exit")
+        parser.add_argument("--probe-port", type=int, metavar="P", help="serve /health* here; process n of N takes P + n - 1")
+        parser.add_argument("--heartbeat-file", type=Path, metavar="F", help="touched while the loops move")
         parser.add_argument("--shutdown-timeout", type=_seconds, default=None, metavar="S")
         parser.add_argument("--drain-timeout", type=_seconds, default=None, metavar="S")
 
@@ -40,7 +46,8 @@ class Command(BaseCommand):
         manager = self._manager(options)
         for subscription in self._chosen(options["names"]):
             manager.subscribe(subscription.projection, subscription.config, subscription.name)
-        result = manager.run_until_caught_up() if options["until_caught_up"] else manager.run_until_shutdown()
+        with self._probes(manager, options["probe_port"]):
+            result = manager.run_until_caught_up() if options["until_caught_up"] else manager.run_until_shutdown()
         self._exit(manager, result, options["until_caught_up"])
 
     def _supervise(self, options: dict[str, Any]) -> int:
@@ -49,9 +56,12 @@ class Command(BaseCommand):
         for name in ("shutdown_timeout", "drain_timeout"):
             if options[name] is not None:
                 passed += [f"--{name.replace('_', '-')}", str(options[name])]
-        command = worker_command(options["names"], passed)
+        commands = [
+            worker_command(options["names"], [*passed, *_own_options(options, number)])
+            for number in range(options["processes"])
+        ]
         timeout = options["shutdown_timeout"] or float(option("SHUTDOWN_TIMEOUT", 60))
-        return Supervision(command, options["processes"], timeout, finite=options["until_caught_up"]).run()
+        return Supervision(commands, timeout, finite=options["until_caught_up"]).run()
 
     def _manager(self, options: dict[str, Any]) -> SubscriptionManager:
         return SubscriptionManager(
@@ -59,7 +69,23 @@ class Command(BaseCommand):
             drain_timeout=options["drain_timeout"] or float(option("DRAIN_TIMEOUT", 30)),
             health_check_config=HealthCheckConfig(**option("HEALTH", {})),
             pin=_pin(),
+            heartbeat_file=options["heartbeat_file"],
         )
+
+    @contextmanager
+    def _probes(self, manager: SubscriptionManager, port: int | None) -> Iterator[None]:
+        """Answer from before the start, truthfully: until then the process is neither ready nor alive."""
+        if port is None:
+            yield
+            return
+        try:
+            probes = WorkerProbes(manager, str(option("PROBE_ADDRESS", "127.0.0.1")), port)
+        except OSError as error:
+            raise CommandError(f"Probe port {port} cannot be used ({error.strerror}); choose another.") from error
+        try:
+            yield
+        finally:
+            probes.close()
 
     def _chosen(self, names: list[str]) -> list[Any]:
         declared = declared_subscriptions()
@@ -85,6 +111,13 @@ class Command(BaseCommand):
             raise CommandError(
                 "Not everything could be handled; `manage.py subscription_status` says where it stands."
             )
+
+
+def _own_options(options: dict[str, Any], number: int) -> list[str]:
+    """What each supervised process has for itself: a port, a file."""
+    port, file = options["probe_port"], options["heartbeat_file"]
+    own = [] if port is None else ["--probe-port", str(port + number)]
+    return own if file is None else [*own, "--heartbeat-file", str(file) if number == 0 else f"{file}.{number}"]
 
 
 def _pin() -> Pin | None:
