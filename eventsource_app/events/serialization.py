@@ -4,8 +4,8 @@ The payload is the class's own fields as JSON text; the envelope lives in column
 one JSON text and validates it once, in JSON mode, so that bytes, strict fields and tuples come back as they went in.
 """
 
-import json
 import re
+from json.encoder import encode_basestring_ascii
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -79,7 +79,9 @@ def _check_text(event: DomainEvent, part: str, text: str, max_bytes: int) -> Non
     try:
         value = from_json(text, allow_inf_nan=False)
     except ValueError as error:
-        raise InvalidEventError(f"{who} has NaN, infinity, an endless number or too deep a structure: {error}.") from error
+        raise InvalidEventError(
+            f"{who} has NaN, infinity, an endless number or too deep a structure: {error}."
+        ) from error
     _check_value(who, value)
 
 
@@ -127,14 +129,18 @@ def decode(stored: StoredEvent, registry: EventRegistry) -> DomainEvent:
 
 
 def _quote(text: str | None) -> str:
-    if text is None:
-        return "null"
-    return f'"{text}"' if text.isalnum() and text.isascii() else json.dumps(text)
+    return "null" if text is None else encode_basestring_ascii(text)
 
 
 def _upcast(stored: StoredEvent, wanted: int, registry: EventRegistry) -> str:
     payload = from_json(stored.data)
-    lifted = registry.upcasters.apply(stored.event_type, payload, stored.schema_version, wanted)
+    try:
+        lifted = registry.upcasters.apply(stored.event_type, payload, stored.schema_version, wanted)
+    except EventSourceError:
+        raise
+    except Exception as error:  # an upcaster is anybody's code
+        reason = f"its upcaster failed with {type(error).__name__}: {error}"
+        raise UnreadableEventError(stored.event_type, stored.event_id, reason) from error
     return to_json(lifted).decode()
 
 

@@ -8,7 +8,8 @@ from django.db import migrations
 SEQUENCE = "eventsource_app_event_position_seq"
 
 # On a fresh sequence last_value is 1 before and after the first draw, so an appender's fence could not be told from
-# its first position: position 1 is burned. CACHE 1 keeps draws in the order of last_value.
+# its first position: position 1 is burned. (A flush may restart the sequence: the functions see that it was not called.)
+# CACHE 1 keeps draws in the order of last_value.
 BURN_FIRST_POSITION = f"ALTER SEQUENCE {SEQUENCE} CACHE 1; SELECT setval('{SEQUENCE}', 1, true);"
 
 REFUSE_CHANGE = """
@@ -40,13 +41,15 @@ TAKE_FENCE = f"""
 CREATE FUNCTION eventsource_take_fence() RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     key bigint;
+    note text;  -- assignments are cheaper than PERFORM, which runs a whole query
 BEGIN
-    IF coalesce(current_setting('eventsource.fence', true), '') <> '' THEN
+    note := current_setting('eventsource.fence', true);
+    IF note <> '' THEN
         RETURN;
     END IF;
-    SELECT last_value INTO key FROM {SEQUENCE};
-    PERFORM pg_advisory_xact_lock_shared((x'4556'::bigint << 48) | key);
-    PERFORM set_config('eventsource.fence', key::text, true);
+    key := coalesce(pg_sequence_last_value('{SEQUENCE}'), 0);
+    note := pg_advisory_xact_lock_shared((x'4556'::bigint << 48) | key)::text;
+    note := set_config('eventsource.fence', key::text, true);
 END $$;
 """
 
@@ -65,7 +68,7 @@ BEGIN
         RAISE EXCEPTION 'The event feed reads on the primary only, since a standby does not show who is appending; '
             'connect to the primary.' USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
-    SELECT last_value INTO head FROM {SEQUENCE};
+    SELECT last_value - (NOT is_called)::int INTO head FROM {SEQUENCE};
     SELECT min(((classid::bigint & x'ffff'::bigint) << 32) | objid::bigint) INTO fence
       FROM pg_locks
      WHERE locktype = 'advisory' AND objsubid = 1 AND mode = 'ShareLock' AND granted
@@ -97,8 +100,8 @@ DECLARE
     actual integer;
     found_ids integer;
     same_ids integer;
+    note text := eventsource_take_fence()::text;
 BEGIN
-    PERFORM eventsource_take_fence();
     LOOP
         IF p_expected <> 0 THEN
             SELECT e.aggregate_version INTO actual FROM eventsource_app_event e

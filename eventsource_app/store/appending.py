@@ -8,7 +8,7 @@ from uuid import UUID
 from django.db import IntegrityError
 from psycopg import errors as pg_errors
 
-from eventsource_app.events.event import MAX_VERSION, DomainEvent
+from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_VERSION, DomainEvent
 from eventsource_app.events.registry import EventRegistry
 from eventsource_app.events.serialization import InvalidEventError, encode_payload
 from eventsource_app.store.session import fetch_all, fetch_one
@@ -85,6 +85,10 @@ def send(using: str, append: PreparedAppend) -> AppendResult:
 
 def _check_place(stream: StreamId, events: Sequence[DomainEvent], expected: ExpectedVersion) -> None:
     """Each event belongs to the stream, and, where the place is given, stands at its own version."""
+    if not 1 <= len(stream.aggregate_type) <= MAX_NAME_LENGTH:
+        raise InvalidEventError(
+            f"An aggregate type has 1 to {MAX_NAME_LENGTH} characters, unlike {stream.aggregate_type!r}."
+        )
     if expected.value + len(events) > MAX_VERSION:
         raise InvalidEventError(f"Stream {stream} cannot go above version {MAX_VERSION}.")
     for number, event in enumerate(events, start=expected.value + 1):

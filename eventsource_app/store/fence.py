@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from eventsource_app.store.session import fetch_one
 
 READ_BOUND = "SELECT bound, head FROM eventsource_read_bound()"
-HEAD = "SELECT last_value FROM eventsource_app_event_position_seq"
+HEAD = "SELECT last_value - (NOT is_called)::int FROM eventsource_app_event_position_seq"
 TAKE_FENCE = "SELECT eventsource_take_fence()"
 
 

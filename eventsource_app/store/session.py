@@ -10,7 +10,6 @@ from typing import Any
 import psycopg
 from django.conf import settings
 from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 
 Row = tuple[Any, ...]
 Params = Sequence[Any] | Mapping[str, Any]
@@ -26,8 +25,12 @@ def fetch_all(using: str, sql: str, params: Params = ()) -> list[Row]:
     connection = connections[using]
     connection.ensure_connection()
     connection.validate_no_broken_transaction()
-    with connection.wrap_database_errors, psycopg.Cursor(_driver(connection)) as cursor:
-        return cursor.execute(sql, params, prepare=_prepares()).fetchall()
+    driver: psycopg.Connection[Row] = connection.connection
+    with connection.wrap_database_errors:
+        rows = _cursor(driver).execute(sql, params, prepare=_prepares()).fetchall()
+    if len(rows) > _KEPT_ROWS:
+        del vars(driver)[_CURSOR]  # with the memory of a large result
+    return rows
 
 
 def fetch_one(using: str, sql: str, params: Params = ()) -> Row:
@@ -40,17 +43,20 @@ def execute(using: str, sql: str, params: Params = ()) -> int:
     connection = connections[using]
     connection.ensure_connection()
     connection.validate_no_broken_transaction()
-    with connection.wrap_database_errors, psycopg.Cursor(_driver(connection)) as cursor:
-        return cursor.execute(sql, params, prepare=_prepares()).rowcount
+    with connection.wrap_database_errors:
+        return _cursor(connection.connection).execute(sql, params, prepare=_prepares()).rowcount
 
 
-def _driver(connection: BaseDatabaseWrapper) -> psycopg.Connection[Row]:
-    driver: psycopg.Connection[Row] = connection.connection
-    if driver.prepare_threshold is None and _prepares():
-        # Django turns preparing off for its own statements; ours ask for it one by one. Django's, bound by the
-        # client, are excluded since no text comes often enough to reach this threshold.
-        driver.prepare_threshold = _NEVER_BY_ITSELF
-    return driver
+def _cursor(driver: psycopg.Connection[Row]) -> psycopg.Cursor[Row]:
+    """Return the driver connection's one cursor: making it, and what it learns of types, costs more than an append."""
+    cursor: psycopg.Cursor[Row] | None = vars(driver).get(_CURSOR)
+    if cursor is None:
+        if driver.prepare_threshold is None and _prepares():
+            # Django turns preparing off for its own statements; ours ask for it one by one. Django's, bound by the
+            # client, are excluded since no text comes often enough to reach this threshold.
+            driver.prepare_threshold = _NEVER_BY_ITSELF
+        cursor = vars(driver)[_CURSOR] = psycopg.Cursor(driver)
+    return cursor
 
 
 def _prepares() -> bool:
@@ -58,3 +64,5 @@ def _prepares() -> bool:
 
 
 _NEVER_BY_ITSELF = 2**31
+_CURSOR = "eventsource_cursor"
+_KEPT_ROWS = 100

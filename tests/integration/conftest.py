@@ -5,9 +5,20 @@ from collections.abc import Iterator
 import pytest
 
 from eventsource_app.store.notifications import close_wake_ups
+from tests.integration.ledger import MAKE_TABLE, World, run_sql
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _close_wake_ups(django_db_setup: None) -> Iterator[None]:
     yield
     close_wake_ups()
+
+
+@pytest.fixture
+def world(transactional_db: None) -> Iterator[World]:
+    """Real workers in threads of this process, and a read model that remembers every delivery."""
+    run_sql(MAKE_TABLE)
+    world = World()
+    yield world
+    world.stop()
+    run_sql("DROP TABLE ledger_line CASCADE")

@@ -1,5 +1,6 @@
 """Appends wake those who wait, once they have committed, and without a NOTIFY in anybody's transaction."""
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -29,10 +30,9 @@ def append() -> None:
     a_store().append(stream, [paid_in(stream)], ExpectedVersion.NO_STREAM)
 
 
-def heard(listener: psycopg.Connection[Any]) -> int:
-    """Count the wake-ups until now: closing sends what is pending."""
-    close_wake_ups()
-    return len(list(listener.notifies(timeout=0)))
+def is_waking() -> bool:
+    """Say whether anything was asked of the notifying thread since the fixture ended it: it starts on demand."""
+    return any(thread.name == "eventsource-wake-ups" for thread in threading.enumerate())
 
 
 def test_an_append_wakes_the_listener(listener: psycopg.Connection[Any]) -> None:
@@ -50,7 +50,7 @@ def test_it_goes_on_after_the_thread_ended(listener: psycopg.Connection[Any]) ->
 def test_in_a_transaction_it_waits_for_the_commit(listener: psycopg.Connection[Any]) -> None:
     with transaction.atomic():
         append()
-        assert heard(listener) == 0
+        assert not is_waking()
     assert len(list(listener.notifies(timeout=20, stop_after=1))) == 1
 
 
@@ -58,7 +58,7 @@ def test_a_rollback_wakes_nobody(listener: psycopg.Connection[Any]) -> None:
     with transaction.atomic():
         append()
         transaction.set_rollback(True)
-    assert heard(listener) == 0
+    assert not is_waking()
 
 
 def test_many_appends_share_a_wake_up(listener: psycopg.Connection[Any]) -> None:
@@ -66,13 +66,14 @@ def test_many_appends_share_a_wake_up(listener: psycopg.Connection[Any]) -> None
         for _ in range(50):
             append()
     assert len(list(listener.notifies(timeout=20, stop_after=1))) == 1
-    assert heard(listener) <= 2
+    close_wake_ups()
+    assert len(list(listener.notifies(timeout=0))) <= 1
 
 
 def test_a_setting_turns_them_off(listener: psycopg.Connection[Any], settings: Settings) -> None:
     settings.EVENTSOURCE = {"WAKE_UPS": False}
     append()
-    assert heard(listener) == 0
+    assert not is_waking()
 
 
 def test_a_lost_one_is_a_log_line_and_the_append_stands(
