@@ -147,6 +147,7 @@ class Checkpoint(models.Model):
                 name="eventsource_checkpoint_partition_range",
             ),
         ]
+        permissions: ClassVar = [("pause_checkpoint", "Can pause and resume subscriptions")]
 
     def __str__(self) -> str:
         return f"{self.subscription} {self.partition}/{self.partition_count} at {self.position}"
@@ -203,6 +204,10 @@ class DeadLetter(models.Model):
                 condition=models.Q(state__in=["parked", "retrying", "dead"])
                 | models.Q(replayed_through__isnull=False),
             )
+        ]
+        permissions: ClassVar = [
+            ("retry_deadletter", "Can retry dead letters"),
+            ("discard_deadletter", "Can discard dead letters"),
         ]
 
     def __str__(self) -> str:

@@ -1,14 +1,15 @@
-"""Checkpoints, dead letters and workers. What an operator may do about them comes with its own permissions."""
+"""Checkpoints, dead letters and workers. What an operator may do about them is in ``operating``."""
 
 from django.contrib import admin
 from django.utils.safestring import SafeString
 
+from eventsource_app.admin.operating import CheckpointActions, DeadLetterActions
 from eventsource_app.admin.readonly import BigTableAdmin, ReadOnlyAdmin, preformatted
 from eventsource_app.models import Checkpoint, DeadLetter, WorkerHeartbeat
 
 
 @admin.register(Checkpoint)
-class CheckpointAdmin(ReadOnlyAdmin):
+class CheckpointAdmin(CheckpointActions, ReadOnlyAdmin):
     list_display = (
         "subscription", "partition", "partition_count", "position", "state", "breaker", "owner", "lease_expires_at",
         "events_processed", "events_failed", "updated_at",
@@ -18,7 +19,7 @@ class CheckpointAdmin(ReadOnlyAdmin):
 
 
 @admin.register(DeadLetter)
-class DeadLetterAdmin(BigTableAdmin):
+class DeadLetterAdmin(DeadLetterActions, BigTableAdmin):
     list_display = (
         "subscription", "position", "event_type", "aggregate_id", "state", "error_type", "retry_count", "next_retry_at",
         "last_failed_at",

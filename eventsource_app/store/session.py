@@ -20,6 +20,18 @@ def option(name: str, default: Any) -> Any:
     return getattr(settings, "EVENTSOURCE", {}).get(name, default)
 
 
+def leave_pool(using: str) -> None:
+    """Give this thread a connection of its own for good: a loop that keeps one gains nothing by a pool.
+
+    After an outage a pool tries again on a schedule of its own, and whoever asks it waits for up to its timeout.
+    """
+    connection = connections[using]
+    options = connection.settings_dict["OPTIONS"]
+    if connection.connection is None and "pool" in options:
+        alone = {name: value for name, value in options.items() if name != "pool"}
+        connection.settings_dict = {**connection.settings_dict, "OPTIONS": alone}
+
+
 def fetch_all(using: str, sql: str, params: Params = ()) -> list[Row]:
     """Run one statement and return its rows."""
     connection = connections[using]

@@ -3,6 +3,8 @@
 import enum
 import functools
 import logging
+import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -149,9 +151,11 @@ ErrorCallback = Callable[[ErrorInfo], object]
 
 
 class ErrorCallbacks:
-    """Who wants to hear of failed attempts. A callback that raises is logged and harms nothing."""
+    """Who wants to hear of failed attempts, and how many there were. A callback that raises is logged and harms nothing."""
 
     def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
         self._callbacks: list[tuple[Callable[[ErrorInfo], bool], ErrorCallback]] = []
 
     def on_error(self, callback: ErrorCallback) -> None:
@@ -164,7 +168,14 @@ class ErrorCallbacks:
     def on_category(self, category: ErrorCategory, callback: ErrorCallback) -> None:
         self._callbacks.append((lambda info: info.classification.category is category, callback))
 
+    def counts(self) -> dict[str, int]:
+        """Return the failed attempts reported so far, by subscription."""
+        with self._lock:
+            return dict(self._counts)
+
     def report(self, info: ErrorInfo) -> None:
+        with self._lock:
+            self._counts[info.subscription_name] += 1
         for wants, callback in tuple(self._callbacks):
             try:
                 if wants(info):

@@ -1,7 +1,6 @@
 """The subscription manager: owns the loops of one worker process, from start to a graceful end."""
 
 import logging
-import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -11,17 +10,18 @@ from typing import Any
 from django.db import DatabaseError, connections
 
 from eventsource_app.store.event_store import EventStore
-from eventsource_app.subscriptions import checkpoints, dead_letters, heartbeats
+from eventsource_app.subscriptions import checkpoints, control, dead_letters, heartbeats
+from eventsource_app.subscriptions.callbacks import load_callbacks
 from eventsource_app.subscriptions.checkpoints import Lease
 from eventsource_app.subscriptions.circuit_breaker import BreakerState
 from eventsource_app.subscriptions.config import ConfigurationError, HealthCheckConfig, SubscriptionConfig
+from eventsource_app.subscriptions.control import StateChange
 from eventsource_app.subscriptions.delivery import error_info
 from eventsource_app.subscriptions.enrolment import SubscriptionRefusedError, enrol
 from eventsource_app.subscriptions.errors import (
     ErrorCallback,
     ErrorCallbacks,
     ErrorCategory,
-    ErrorInfo,
     ErrorSeverity,
     ProcessingTimeoutError,
     classify,
@@ -79,12 +79,11 @@ class SubscriptionManager:
         self._heartbeat_file = heartbeat_file
         self._subscriptions: dict[str, Subscription] = {}
         self._refused: dict[str, str] = {}
-        self._lock = threading.Lock()
-        self._errors: dict[str, int] = {}
         self._callbacks = ErrorCallbacks()
-        self._callbacks.on_error(self._count_error)
         self._callbacks.on_error(log_error)
         self._callbacks.on_severity(ErrorSeverity.CRITICAL, log_critical)
+        for callback in load_callbacks():
+            self._callbacks.on_error(callback)
         self._stop = StopRequest()
         self._phase = ShutdownPhase.STOPPED
         self._started_at: float | None = None
@@ -171,6 +170,14 @@ class SubscriptionManager:
         """Ask for a graceful stop; may be called from any thread, and more than once."""
         self._stop.ask(reason)
 
+    def pause(self, name: str, who: str = "manager") -> StateChange:
+        """Pause a subscription wherever it runs; it stays paused across restarts."""
+        return control.pause(name, who, using=self._using)
+
+    def resume(self, name: str, who: str = "manager") -> StateChange:
+        """Have a paused or stopped subscription go on."""
+        return control.resume(name, who, using=self._using)
+
     @property
     def is_shutting_down(self) -> bool:
         return bool(self._stop)
@@ -216,8 +223,7 @@ class SubscriptionManager:
 
     def get_error_stats(self) -> dict[str, Any]:
         """Return the failed attempts of this process and the open dead letters, in all and by subscription."""
-        with self._lock:
-            errors = dict(self._errors)
+        errors = self._callbacks.counts()
         letters = {name: dead_letters.count_open(self._using, name) for name in self._subscriptions}
         return {
             "total_errors": sum(errors.values()),
@@ -237,10 +243,6 @@ class SubscriptionManager:
 
     def on_error_category(self, category: ErrorCategory, callback: ErrorCallback) -> None:
         self._callbacks.on_category(category, callback)
-
-    def _count_error(self, info: ErrorInfo) -> None:
-        with self._lock:
-            self._errors[info.subscription_name] = self._errors.get(info.subscription_name, 0) + 1
 
     def _run_until(self, finished: Callable[[], bool]) -> ShutdownResult:
         with StopSignals(self.request_shutdown) as signals:
@@ -277,7 +279,9 @@ class SubscriptionManager:
         return {name: found for name, found in self._subscriptions.items() if name not in self._refused}
 
     def _start_worker(self, subscription: Subscription, lease: Lease) -> Worker:
-        worker = Worker(subscription, self._using, lease, self._callbacks, self._stop, self._lease_seconds)
+        worker = Worker(
+            subscription, self._using, lease, self._callbacks, self._stop, self._lease_seconds, self.event_store
+        )
         worker.lane.connect(self._reader.wake)
         worker.start()
         return worker

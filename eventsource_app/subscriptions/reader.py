@@ -16,7 +16,7 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.notifications import CHANNEL
-from eventsource_app.store.session import option
+from eventsource_app.store.session import leave_pool, option
 from eventsource_app.subscriptions.lane import Page
 from eventsource_app.subscriptions.ownership import Ownership
 from eventsource_app.subscriptions.shutdown import StopRequest
@@ -69,6 +69,7 @@ class Reader:
             logger.debug("The reader has gone; nothing to wake")
 
     def _run(self) -> None:
+        leave_pool(self._store.using)
         while not self._stop:
             self.beat_at = time.monotonic()
             try:
@@ -142,3 +143,5 @@ class Reader:
             self._listening.close()
             self._listening = None
         connections[self._store.using].close()
+        # A server that crashed may hand out positions again that only rolled-back appends had taken.
+        self._bound = 0

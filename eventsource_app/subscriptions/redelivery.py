@@ -100,7 +100,9 @@ class Redelivery:
     def retry_due(self) -> bool:
         """Try the earliest letter that is due, or the next follower of one; say whether there was any."""
         lease = self._lease
-        letter = dead_letters.find_due(self._using, lease.subscription, lease.partition, lease.partition_count)
+        letter = dead_letters.find_due(
+            self._using, lease.subscription, lease.partition, lease.partition_count
+        )
         if letter is None:
             return False
         self.retry(letter.id, who="worker")
@@ -122,7 +124,9 @@ class Redelivery:
                 raise
             if trial.committed:
                 # A handler's on_commit hook raised: the commit stands.
-                logger.exception("An on_commit hook failed after the commit", extra={"error_message": describe(error)})
+                logger.exception(
+                    "An on_commit hook failed after the commit", extra={"error_message": describe(error)}
+                )
                 return Attempt(Outcome.HANDLED, trial.recorded.position)
             return self._failed(trial.letter, trial.recorded, error, who)
 
@@ -138,7 +142,9 @@ class Redelivery:
                 trial.letter, trial.recorded = letter, recorded
                 run_handlers(self._subscription, [recorded], lambda elapsed: False)
             goes_on = recorded is not None and letter.scope == "aggregate"
-            dead_letters.mark_handled(self._using, letter.id, who, recorded.position if recorded and goes_on else None)
+            dead_letters.mark_handled(
+                self._using, letter.id, who, recorded.position if recorded and goes_on else None
+            )
             self._count(
                 locked,
                 processed=1 if recorded else 0,
@@ -146,13 +152,22 @@ class Redelivery:
                 parked=0 if goes_on else 1,
             )
         self._world_failures.pop(letter_id, None)
-        return Attempt(Outcome.HANDLED if goes_on else Outcome.CLOSED, recorded.position if recorded else None)
+        return Attempt(
+            Outcome.HANDLED if goes_on else Outcome.CLOSED, recorded.position if recorded else None
+        )
 
     def _lock(self) -> LockedCheckpoint:
         return checkpoints.lock(self._using, self._lease)
 
     def _count(
-        self, locked: LockedCheckpoint, *, processed: int = 0, failed: int = 0, retries: int, parked: int, error: str | None = None
+        self,
+        locked: LockedCheckpoint,
+        *,
+        processed: int = 0,
+        failed: int = 0,
+        retries: int,
+        parked: int,
+        error: str | None = None,
     ) -> None:
         progress = Progress(locked.position, processed, failed, retries, parked, error)
         self._write(locked, progress)
@@ -205,7 +220,9 @@ class Redelivery:
                 dead_letters.mark_handled(self._using, letter.id, who, None)
             else:
                 dead_letters.mark_failed_again(self._using, letter.id, failure)
-            self._count(locked, failed=1, retries=0 if is_follower else 1, parked=1, error=describe(failure.error))
+            self._count(
+                locked, failed=1, retries=0 if is_follower else 1, parked=1, error=describe(failure.error)
+            )
         return True
 
     def _report_dead(self, info: ErrorInfo, classification: ErrorClassification) -> None:
@@ -218,7 +235,9 @@ class Redelivery:
 class DeskRedelivery(Redelivery):
     """The same in an operator's process: under the same row lock, beside whoever owns the lease, which stays as it is."""
 
-    def __init__(self, subscription: Subscription, store: EventStore, slot: int, callbacks: ErrorCallbacks) -> None:
+    def __init__(
+        self, subscription: Subscription, store: EventStore, slot: int, callbacks: ErrorCallbacks
+    ) -> None:
         no_lease = Lease(0, subscription.name, 0, 1, 0, 0)
         super().__init__(subscription, store.using, no_lease, 0, callbacks, store)
         self._slot = slot

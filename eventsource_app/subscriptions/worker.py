@@ -8,8 +8,9 @@ from typing import Any, Final
 import psycopg
 from django.db import DatabaseError, InterfaceError, connections
 
+from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.recorded_event import RecordedEvent
-from eventsource_app.store.session import fetch_one, option
+from eventsource_app.store.session import fetch_one, leave_pool, option
 from eventsource_app.subscriptions import checkpoints
 from eventsource_app.subscriptions.checkpoints import Lease, LeaseLostError
 from eventsource_app.subscriptions.circuit_breaker import BreakerState, CircuitBreaker
@@ -44,7 +45,7 @@ class Worker:
 
     def __init__(
         self, subscription: Subscription, using: str, lease: Lease, callbacks: ErrorCallbacks, stop: StopRequest,
-        lease_seconds: float = checkpoints.LEASE_SECONDS,
+        lease_seconds: float = checkpoints.LEASE_SECONDS, store: EventStore | None = None,
     ) -> None:
         self.subscription = subscription
         self.lease = lease
@@ -57,7 +58,7 @@ class Worker:
         self._breaker = CircuitBreaker(config)
         limits = Limits(lease_seconds, self._is_stopping, self._beat)
         self._delivery = Delivery(subscription, using, lease, limits, callbacks, self._breaker)
-        self._redelivery = Redelivery(subscription, using, lease, lease_seconds, callbacks)
+        self._redelivery = Redelivery(subscription, using, lease, lease_seconds, callbacks, store)
         self._outage_count = 0
         self._next_renewal = 0.0  # the first step looks at the row's state and its parked aggregates
         self._next_retry = 0.0
@@ -122,6 +123,7 @@ class Worker:
         return bool(self._stop) or self._leaving
 
     def _run(self) -> None:
+        leave_pool(self._using)
         try:
             while not self._is_stopping():
                 self._beat()
@@ -189,7 +191,7 @@ class Worker:
 
     def _next_page(self) -> Page | None:
         """Return what to deliver; a stretch without events waits a moment for some, so that it costs no commit."""
-        page = self.lane.take(TICK_SECONDS)
+        page = self.lane.take(self._seconds_to_wait())
         held, self._held = self._held, None
         if page is None:
             return held
@@ -200,6 +202,12 @@ class Worker:
         if self.subscription.config.checkpoint_strategy is CheckpointStrategy.PERIODIC:
             page = self.lane.take_more(page, self.subscription.config.in_flight_limit)
         return page
+
+    def _seconds_to_wait(self) -> float:
+        """Return how long to wait for events: not beyond the next turn of a dead letter and its followers."""
+        if not self._delivery.has_open_letters:
+            return TICK_SECONDS
+        return min(TICK_SECONDS, max(0.0, self._next_retry - time.monotonic()))
 
     def _deliver(self, page: Page) -> None:
         finished = self._delivery.deliver(page)

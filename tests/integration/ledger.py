@@ -36,19 +36,31 @@ QUICK: dict[str, Any] = {
     "circuit_breaker_recovery_timeout": 0.3,
 }
 
+NEVER_AGAIN: dict[str, Any] = {"initial_retry_delay": 3600, "max_retry_delay": 3600}
+
 Spot = tuple[UUID, int]  # aggregate and version
 Trap = Callable[[], object]
 
 
-def run_sql(sql: str, params: Sequence[object] = ()) -> None:
+def run_sql(sql: str, params: Sequence[Any] = ()) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
 
 
-def query(sql: str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+def query(sql: str, params: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, params)
         return list(cursor.fetchall())
+
+
+def plain_parameters() -> dict[str, Any]:
+    """What psycopg.connect needs for a connection of the test's own, beside Django's."""
+    settings = connection.settings_dict
+    names = {"HOST": "host", "PORT": "port", "USER": "user", "PASSWORD": "password", "NAME": "dbname"}
+    return {
+        **{ours: str(settings[theirs]) for theirs, ours in names.items() if settings[theirs]},
+        **({"host": settings["OPTIONS"]["host"]} if "host" in settings["OPTIONS"] else {}),
+    }
 
 
 class Ledger(Projection):
@@ -126,13 +138,17 @@ class World:
         self.managers.append(manager)
         return manager
 
-    def start(self, projection: Projection | None = None, name: str = NAME, **config: Any) -> SubscriptionManager:
+    def start(
+        self, projection: Projection | None = None, name: str = NAME, **config: Any
+    ) -> SubscriptionManager:
         manager = self.manager()
         manager.subscribe(projection or self.ledger, SubscriptionConfig(**{**QUICK, **config}), name=name)
         manager.start()
         return manager
 
-    def catch_up(self, projection: Projection | None = None, name: str = NAME, **config: Any) -> ShutdownResult:
+    def catch_up(
+        self, projection: Projection | None = None, name: str = NAME, **config: Any
+    ) -> ShutdownResult:
         """Start, wait for the log's end, stop."""
         manager = self.start(projection, name, **config)
         self.wait_until_caught_up(name)
@@ -153,7 +169,9 @@ class World:
         return Checkpoint.objects.get(subscription=name)
 
     def position(self, name: str = NAME) -> int:
-        return min(Checkpoint.objects.filter(subscription=name).values_list("position", flat=True), default=-1)
+        return min(
+            Checkpoint.objects.filter(subscription=name).values_list("position", flat=True), default=-1
+        )
 
     def letters(self) -> list[DeadLetter]:
         return list(DeadLetter.objects.order_by("position"))
@@ -167,7 +185,9 @@ class World:
 
     def versions(self, stream: StreamId) -> list[int]:
         """The versions of one account in the order of delivery."""
-        rows = query("SELECT version FROM ledger_line WHERE aggregate_id = %s ORDER BY number", [stream.aggregate_id])
+        rows = query(
+            "SELECT version FROM ledger_line WHERE aggregate_id = %s ORDER BY number", [stream.aggregate_id]
+        )
         return [row[0] for row in rows]
 
     def log(self) -> list[int]:

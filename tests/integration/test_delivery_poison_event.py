@@ -11,10 +11,8 @@ from eventsource_app.store import EventStore, ExpectedVersion
 from eventsource_app.subscriptions import ErrorCategory, ErrorSeverity, PermanentError, Projection, handles
 from tests.builders import ACCOUNT, MoneyPaidIn, NoteTaken, a_stream, note
 from tests.builders import registry as known_types
-from tests.integration.ledger import NAME, BatchLedger, World, query, run_sql
+from tests.integration.ledger import NAME, NEVER_AGAIN, BatchLedger, World, query, run_sql
 from tests.waiting import wait_for
-
-NEVER_AGAIN: dict[str, Any] = {"initial_retry_delay": 3600, "max_retry_delay": 3600}
 
 
 @pytest.mark.parametrize("in_batches", [False, True])
@@ -257,7 +255,9 @@ def test_a_dead_letter_that_cannot_be_written_loses_nothing(world: World) -> Non
     """The letter and the checkpoint commit together, so without the letter the checkpoint stays before the event."""
     poisoned, *others = world.accounts(5)
     world.ledger.fails_at(poisoned, 1, ValueError("poison"))
-    run_sql("ALTER TABLE eventsource_app_deadletter ADD CONSTRAINT full_disk CHECK (subscription <> 'ledger')")
+    run_sql(
+        "ALTER TABLE eventsource_app_deadletter ADD CONSTRAINT full_disk CHECK (subscription <> 'ledger')"
+    )
     try:
         world.start(max_retries=1000)
         wait_for(lambda: world.ledger.attempts.count((poisoned.aggregate_id, 1)) >= 3, what="attempts")

@@ -14,7 +14,7 @@ from django.core.management.base import BaseCommand, CommandError
 from eventsource_app.management.supervision import Supervision, end_with, worker_command
 from eventsource_app.probes.worker_server import WorkerProbes
 from eventsource_app.store.notifications import close_wake_ups
-from eventsource_app.store.session import option
+from eventsource_app.store.session import leave_pool, option
 from eventsource_app.subscriptions import ShutdownResult, SubscriptionManager, declared_subscriptions
 from eventsource_app.subscriptions.config import HealthCheckConfig
 from eventsource_app.subscriptions.partitions import Pin
@@ -43,6 +43,7 @@ class Command(BaseCommand):
             sys.exit(self._supervise(options))
         if options["supervised"]:
             end_with(options["supervised"])
+        leave_pool("default")
         manager = self._manager(options)
         for subscription in self._chosen(options["names"]):
             manager.subscribe(subscription.projection, subscription.config, subscription.name)

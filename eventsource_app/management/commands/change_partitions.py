@@ -1,0 +1,37 @@
+"""``manage.py change_partitions``: another number of partitions, exactly once."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import DEFAULT_DB_ALIAS
+
+from eventsource_app.management.operating import add_who, sentences, who_asks
+from eventsource_app.store.event_store import EventStore
+from eventsource_app.subscriptions.repartitioning import change_partitions
+
+
+class Command(BaseCommand):
+    help = (
+        "Changes a subscription's number of partitions while workers run. With more than one, its handlers must write only "
+        "rows that belong to the event's own aggregate."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("--to", type=int, required=True, metavar="N", help="a power of two up to 1024")
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS)
+        add_who(parser)
+
+    def handle(self, *_arguments: Any, **options: Any) -> None:
+        store = EventStore(options["database"])
+        with sentences():
+            result = change_partitions(options["name"], options["to"], who_asks(options["who"]), store=store)
+        if not result.changed:
+            self.stdout.write(
+                f"{result.subscription} has {result.partition_count} partitions already; nothing was changed."
+            )
+            return
+        self.stdout.write(
+            f"{result.subscription} has {result.partition_count} partitions now (before: {result.previous_count}), "
+            f"all at position {result.position}."
+        )

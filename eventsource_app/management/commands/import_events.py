@@ -1,0 +1,65 @@
+"""``manage.py import_events FILE``: an exported log, positions and ids kept."""
+
+import sys
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DEFAULT_DB_ALIAS
+
+from eventsource_app.management.progress import Progress
+from eventsource_app.store.export_line import ImportRefusedError
+from eventsource_app.store.importing import CHUNK_LINES, import_events
+
+
+class Command(BaseCommand):
+    help = (
+        "Imports what export_events wrote: positions, ids and times are kept. After an interruption, run it again: "
+        "what is stored already is compared and skipped. A log that does not continue this one is refused."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", metavar="FILE", help="the file to read, or - for standard input")
+        parser.add_argument(
+            "--database", default=DEFAULT_DB_ALIAS, help="the Django database (default: default)"
+        )
+        parser.add_argument(
+            "--chunk-lines",
+            type=_positive,
+            default=CHUNK_LINES,
+            help="lines per transaction (default: %(default)s)",
+        )
+
+    def handle(self, *_arguments: Any, file: str, database: str, chunk_lines: int, **_options: Any) -> None:
+        try:
+            with _input(file) as lines:
+                total = None if file == "-" else sum(1 for _ in lines)
+                if total is not None:
+                    lines.seek(0)
+                progress = Progress("import_events", "events", total)
+                result = import_events(lines, database, chunk_lines=chunk_lines, on_progress=progress.advance)
+        except OSError as error:
+            raise CommandError(f"{file} cannot be read ({error.strerror}); check its name.") from error
+        except ImportRefusedError as error:
+            raise CommandError(f"{file} is refused. {error}") from error
+        progress.finish()
+        self.stdout.write(f"{result.imported:,} events imported, {result.skipped:,} were there already.")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+@contextmanager
+def _input(file: str) -> Iterator[BinaryIO]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    with Path(file).open("rb") as lines:
+        yield lines

@@ -1,0 +1,32 @@
+"""``manage.py pause_subscription``: hold a subscription until it is resumed, across restarts."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import DEFAULT_DB_ALIAS
+
+from eventsource_app.management.operating import add_who, sentences, who_asks
+from eventsource_app.subscriptions.control import pause
+
+
+class Command(BaseCommand):
+    help = "Pauses a subscription: its workers stop after the batch that runs and keep still until it is resumed."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("--reason", default="", help="why, for the others")
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS)
+        add_who(parser)
+
+    def handle(self, *_arguments: Any, **options: Any) -> None:
+        with sentences():
+            change = pause(
+                options["name"], who_asks(options["who"]), options["reason"], using=options["database"]
+            )
+        if not change.changed:
+            self.stdout.write(f"{change.subscription} is paused already.")
+            return
+        self.stdout.write(
+            f"{change.subscription} is paused ({change.partition_count} partitions, before: {change.previous}); "
+            f"`manage.py resume_subscription {change.subscription}` lets it go on."
+        )

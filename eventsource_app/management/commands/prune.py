@@ -1,0 +1,33 @@
+"""``manage.py prune``: everything that may be forgotten."""
+
+from argparse import ArgumentTypeError
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import DEFAULT_DB_ALIAS
+
+from eventsource_app.subscriptions.pruning import DEFAULT_DAYS, prune
+
+
+class Command(BaseCommand):
+    help = "Deletes what nobody needs any more: closed dead letters, heartbeats of processes that went, and the like."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--days", type=_days, default=DEFAULT_DAYS, metavar="N", help="keep so many days (default: 30)"
+        )
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS)
+
+    def handle(self, *_arguments: Any, **options: Any) -> None:
+        for name, count in prune(options["days"], using=options["database"]).items():
+            self.stdout.write(f"{name}: {count:,} deleted")
+
+
+def _days(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1
+    if not 0 <= value < float("inf"):
+        raise ArgumentTypeError(f"{text} is not a number of days from 0")
+    return value

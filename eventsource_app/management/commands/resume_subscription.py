@@ -1,0 +1,26 @@
+"""``manage.py resume_subscription``: let a paused or stopped subscription go on."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import DEFAULT_DB_ALIAS
+
+from eventsource_app.management.operating import add_who, sentences, who_asks
+from eventsource_app.subscriptions.control import resume
+
+
+class Command(BaseCommand):
+    help = "Resumes a subscription that was paused, or that stopped at a failure."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("name", metavar="NAME")
+        parser.add_argument("--database", default=DEFAULT_DB_ALIAS)
+        add_who(parser)
+
+    def handle(self, *_arguments: Any, **options: Any) -> None:
+        with sentences():
+            change = resume(options["name"], who_asks(options["who"]), using=options["database"])
+        if change.changed:
+            self.stdout.write(f"{change.subscription} goes on (before: {change.previous}).")
+        else:
+            self.stdout.write(f"{change.subscription} is running already.")

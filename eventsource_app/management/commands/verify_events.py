@@ -1,0 +1,43 @@
+"""``manage.py verify_events``: the log against its own promises."""
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DEFAULT_DB_ALIAS
+
+from eventsource_app.management.progress import Progress
+from eventsource_app.store.event_store import EventStore
+from eventsource_app.store.verification import verify
+
+
+class Command(BaseCommand):
+    help = (
+        "Reads the whole log once and checks it: versions without gaps, right slots, readable payloads, "
+        "checkpoints not ahead, guards in place. Exit status 1 with one sentence for each finding."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument(
+            "--database", default=DEFAULT_DB_ALIAS, help="the Django database (default: default)"
+        )
+
+    def handle(self, *_arguments: Any, database: str, **_options: Any) -> None:
+        # Positions have gaps, so the head is only about how many events there are.
+        progress = Progress("verify_events", "events", EventStore(database).head_position())
+        result = verify(database, on_progress=progress.advance)
+        progress.total = result.event_count
+        progress.finish()
+        for event_type, count in sorted(result.unknown_types.items()):
+            self.stdout.write(
+                f"{count:,} events of type {event_type!r}, which is not registered, were not read."
+            )
+        for finding in result.findings:
+            self.stdout.write(finding)
+        if result.finding_count > len(result.findings):
+            self.stdout.write(f"… and {result.finding_count - len(result.findings):,} more.")
+        if result.finding_count:
+            raise CommandError(
+                f"{result.finding_count:,} findings in {result.event_count:,} events; see the lines above."
+            )
+        self.stdout.write(f"{result.event_count:,} events verified; the log keeps its promises.")

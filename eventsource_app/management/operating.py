@@ -1,0 +1,53 @@
+"""What the operators' commands share: who asks, sentences instead of tracebacks, and a question before harm."""
+
+import getpass
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.core.management.base import CommandError, CommandParser
+
+from eventsource_app.subscriptions.control import ControlError, UnknownSubscriptionError
+from eventsource_app.subscriptions.letters import UnknownLetterError
+
+USAGE = 2
+
+
+def add_who(parser: CommandParser) -> None:
+    parser.add_argument(
+        "--who", default=None, help="who does this, for the record (default: the system's user and host)"
+    )
+
+
+def who_asks(given: str | None) -> str:
+    """Return the name to keep with what is done."""
+    return (given or f"{_user()}@{socket.gethostname()}")[:200]
+
+
+@contextmanager
+def sentences() -> Iterator[None]:
+    """Turn a verb's refusal into a command's: status 2 for a name or number that does not exist, else 1."""
+    try:
+        yield
+    except (UnknownSubscriptionError, UnknownLetterError) as error:
+        raise CommandError(str(error), returncode=USAGE) from error
+    except ControlError as error:
+        raise CommandError(str(error)) from error
+
+
+def confirm(name: str, warning: str, *, agreed: bool) -> None:
+    """Have the name typed on a terminal; elsewhere nothing but ``--yes`` will do."""
+    if agreed:
+        return
+    if not sys.stdin.isatty():
+        raise CommandError(f"{warning} Say --yes to do it without being asked.", returncode=USAGE)
+    if input(f"{warning}\nType {name} to go on: ").strip() != name:
+        raise CommandError("Nothing was changed.")
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's number without a name
+        return "unknown"

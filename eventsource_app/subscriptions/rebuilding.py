@@ -1,0 +1,217 @@
+"""Rebuilding a read model from the log, and the other ways to put a checkpoint elsewhere than the log's course would.
+
+All of them take the leases away: whoever owned a partition steps back at its next attempt, and a worker that handles all
+that the row now lists takes over (an old pod of a rollout does not).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from eventsource_app.store.event_store import EventStore
+from eventsource_app.store.session import execute, fetch_all
+from eventsource_app.subscriptions import checkpoints, dead_letters, heartbeats
+from eventsource_app.subscriptions.control import (
+    ControlError,
+    Subscriptions,
+    declared,
+    locked_rows,
+    record,
+    worst_state,
+)
+from eventsource_app.subscriptions.registry import Subscription
+
+START_OVER: Final = """
+UPDATE eventsource_app_checkpoint SET
+    position = %(position)s, handled_types = %(types)s::varchar[], rebuild_target = %(target)s,
+    rebuild_started_at = clock_timestamp(), state = 'running', state_reason = '', state_changed_by = %(who)s,
+    state_changed_at = clock_timestamp(), parked_generation = parked_generation + 1, breaker = 'closed',
+    breaker_opened_at = NULL, unclean_takeover_count = 0, careful_position = NULL, careful_death_count = 0,
+    owner = NULL, lease_expires_at = NULL, epoch = epoch + 1, updated_at = clock_timestamp()
+ WHERE subscription = %(name)s
+"""
+PUT_AT: Final = """
+UPDATE eventsource_app_checkpoint SET
+    position = %s, parked_generation = parked_generation + 1, unclean_takeover_count = 0, careful_position = NULL,
+    careful_death_count = 0, owner = NULL, lease_expires_at = NULL, epoch = epoch + 1, updated_at = clock_timestamp()
+ WHERE subscription = %s
+"""
+ACCEPT: Final = """
+UPDATE eventsource_app_checkpoint SET handled_types = %s::varchar[], owner = NULL, lease_expires_at = NULL,
+    epoch = epoch + 1, updated_at = clock_timestamp() WHERE subscription = %s
+"""
+PROGRESS: Final = """
+SELECT min(position), max(rebuild_target), min(rebuild_started_at), bool_or(breaker = 'open'),
+       min(state) FILTER (WHERE state <> 'running'),
+       sum(least(position, rebuild_target))::bigint, sum(rebuild_target)::bigint
+  FROM eventsource_app_checkpoint WHERE subscription = %s
+"""
+FINISH: Final = """
+UPDATE eventsource_app_checkpoint SET rebuild_target = NULL, rebuild_started_at = NULL
+ WHERE subscription = %(name)s AND NOT EXISTS (
+    SELECT FROM eventsource_app_checkpoint WHERE subscription = %(name)s AND position < rebuild_target)
+"""
+HOW_MANY_ABOVE: Final = f"""
+SELECT count(*) FROM eventsource_app_deadletter
+ WHERE subscription = %s AND {dead_letters.OPEN} AND (position > %s OR replayed_through > %s)
+"""  # noqa: S608 - constants only
+# Emptying a large read model may take longer than any statement of a request may.
+NO_TIMEOUT: Final = "SET LOCAL statement_timeout = 0"
+EVERY_LETTER: Final = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuild:
+    """A rebuild that has begun: it is done when every partition has passed ``target``."""
+
+    subscription: str
+    from_position: int
+    target: int
+    closed_letter_count: int
+    previous_state: str
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildProgress:
+    """How far a rebuild is, in positions over all partitions, and what keeps it from going on (empty: nothing)."""
+
+    position: int
+    target: int | None
+    started_at: datetime | None
+    done_count: int
+    total_count: int
+    obstacle: str
+
+    @property
+    def is_done(self) -> bool:
+        return self.target is None or self.position >= self.target
+
+
+@dataclass(frozen=True, slots=True)
+class Reset:
+    """A checkpoint that was put somewhere: what is above it is delivered (again), what is skipped never."""
+
+    subscription: str
+    previous_positions: tuple[int, ...]
+    position: int
+    closed_letter_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedTypes:
+    """The event types that are handled from here on, without their past."""
+
+    subscription: str
+    added: tuple[str, ...]
+    removed: tuple[str, ...]
+
+
+def rebuild(
+    name: str, who: str, *, store: EventStore | None = None, subscriptions: Subscriptions | None = None
+) -> Rebuild:
+    """Empty the read model and start over at the log's beginning, in one transaction; workers may run.
+
+    The checkpoints of all partitions go back (to ``start_from`` where that is a position), every dead letter is closed, and
+    a paused or stopped subscription runs again. Workers replay through their ordinary loop; until they have passed
+    where the log ended, the subscription shows as rebuilding. It is also the way out of a checkpoint ahead of the log,
+    and of handled types that grew. Raises ``ControlError`` for a projection without ``reset()``.
+    """
+    store = store or EventStore()
+    subscription = declared(name, subscriptions)
+    target = store.read_bound().bound
+    start = subscription.config.start_from
+    first = min(start, target) if isinstance(start, int) else 0
+    with locked_rows(store.using, name) as rows:
+        execute(store.using, NO_TIMEOUT)
+        _reset(subscription)
+        closed = dead_letters.rewind(
+            store.using,
+            name,
+            EVERY_LETTER,
+            who,
+            "The subscription was rebuilt; the log delivers the event again.",
+        )
+        types = None if subscription.event_types is None else sorted(subscription.event_types)
+        execute(
+            store.using,
+            START_OVER,
+            {"name": name, "position": first, "types": types, "target": target, "who": who},
+        )
+    begun = Rebuild(name, first, target, closed, worst_state(rows))
+    record("rebuild", who, begun)
+    return begun
+
+
+def rebuild_progress(name: str, *, using: str = "default") -> RebuildProgress:
+    """Return how far the rebuild of a subscription is."""
+    position, target, started_at, breaker_open, state, done, total = fetch_all(using, PROGRESS, (name,))[0]
+    obstacle = state or ("held up by an open circuit breaker" if breaker_open else "")
+    return RebuildProgress(position or 0, target, started_at, done or 0, total or 0, obstacle)
+
+
+def finish_rebuild(name: str, *, using: str = "default") -> bool:
+    """Take the mark of a rebuild away if every partition has come through; say whether there is none (any more)."""
+    execute(using, FINISH, {"name": name})
+    return rebuild_progress(name, using=using).target is None
+
+
+def has_live_worker(name: str, *, using: str = "default") -> bool:
+    """Say whether a process lives that can run the subscription."""
+    return heartbeats.count_live(using, checkpoints.LEASE_SECONDS).get(name, 0) > 0
+
+
+def letters_above(name: str, position: int, *, using: str = "default") -> int:
+    """Return how many open letters a reset to this position would close."""
+    return int(fetch_all(using, HOW_MANY_ABOVE, (name, position, position))[0][0])
+
+
+def reset_checkpoint(name: str, to: int, who: str, *, store: EventStore | None = None) -> Reset:
+    """Put all partitions at one position: the read model stays as it is, and what lies above is delivered (again).
+
+    Refused while a worker owns a partition, or during a rebuild. Letters above the position are closed, since the feed
+    delivers their events again; letters at or below it stay open, with the events that wait behind them up to it.
+    """
+    store = store or EventStore()
+    bound = store.read_bound().bound
+    if not 0 <= to <= bound:
+        raise ControlError(f"Position {to} cannot be: the log of {name} can be read from 0 to {bound}.")
+    with locked_rows(store.using, name) as rows:
+        owners = sorted({row.owner for row in rows if row.leased and row.owner})
+        if owners:
+            raise ControlError(
+                f"A worker owns {name} ({', '.join(owners)}); stop the workers, or start them without it, then try again."
+            )
+        if not rebuild_progress(name, using=store.using).is_done:
+            raise ControlError(
+                f"{name} is being rebuilt; let it finish, or begin it again with rebuild_projection."
+            )
+        reason = f"The checkpoint was reset to {to}; the log delivers the event again."
+        closed = dead_letters.rewind(store.using, name, to, who, reason)
+        execute(store.using, PUT_AT, (to, name))
+    reset = Reset(name, tuple(row.position for row in rows), to, closed)
+    record("reset_checkpoint", who, reset)
+    return reset
+
+
+def accept_event_types(
+    name: str, who: str, *, using: str = "default", subscriptions: Subscriptions | None = None
+) -> AcceptedTypes:
+    """Let a subscription whose handled types changed go on from its checkpoint, without the past of the new ones."""
+    wanted = declared(name, subscriptions).event_types
+    with locked_rows(using, name) as rows:
+        known = rows[0].handled_types
+        if (None if wanted is None else sorted(wanted)) == known:
+            return AcceptedTypes(name, (), ())
+        execute(using, ACCEPT, (None if wanted is None else sorted(wanted), name))
+    before, now = set(known or ()), set(wanted or ())
+    added = ("every type",) if wanted is None else tuple(sorted(now - before))
+    accepted = AcceptedTypes(name, added, tuple(sorted(before - now)))
+    record("accept_event_types", who, accepted)
+    return accepted
+
+
+def _reset(subscription: Subscription) -> None:
+    try:
+        subscription.projection.reset()
+    except NotImplementedError as error:
+        raise ControlError(str(error)) from error

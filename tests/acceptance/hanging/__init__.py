@@ -1,0 +1,1 @@
+"""A Django app whose only subscription has a handler that never comes back."""

@@ -1,0 +1,64 @@
+"""`make run` as a stranger uses it: real processes, real signals, nothing left behind but the data."""
+
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+
+from settings.local_postgres import project_server
+from tests.acceptance.processes import Run, database_answers, group_is_gone
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.acceptance
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_everything_and_the_data_stays(data: Path, port: int, number: signal.Signals) -> None:
+    server = project_server(data)
+    run = Run(data, port)
+    run.wait_until_up()
+    children = run.children()
+
+    run.process.send_signal(number)
+    output = run.output()
+
+    assert run.process.returncode == 0, output
+    assert f"curl -i {run.url}/orders" in output
+    assert len(children) == 2
+    assert all(group_is_gone(child) for child in children)
+    assert not database_answers(server)
+    assert (server.cluster / "PG_VERSION").exists()
+
+
+def test_killing_the_supervisor_takes_its_children_along(data: Path, port: int) -> None:
+    run = Run(data, port)
+    run.wait_until_up()
+    children = run.children()
+
+    run.process.kill()
+    run.wait()
+
+    wait_for(lambda: all(group_is_gone(child) for child in children), seconds=20)
+
+
+def test_a_taken_port_is_one_sentence(data: Path, port: int) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", port))
+        taken.listen()
+        run = Run(data, port)
+        output = run.output()
+
+    assert run.process.returncode == 1
+    assert output.count("\n") == 1
+    assert f"Port {port} of 127.0.0.1 cannot be used" in output
+    assert "make run PORT=" in output
+
+
+def test_a_database_that_does_not_answer_is_one_sentence(data: Path, port: int) -> None:
+    run = Run(data, port, DATABASE_URL="postgresql://nobody@127.0.0.1:1/nothing")
+    output = run.output()
+
+    assert run.process.returncode == 1
+    assert "Traceback" not in output
+    assert "The database does not answer" in output

@@ -1,0 +1,102 @@
+"""The other side: plain psycopg with the same columns, values and indexes, and nothing that Python could leave out."""
+
+import json
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import psycopg
+
+from eventsource_app.events.identifiers import uuid7
+from eventsource_app.store.notifications import connect
+from tests.benchmarks.processes import Operation
+
+PAYLOAD = '{"amount": "12.50"}'
+WRITTEN = (
+    "event_id, event_type, schema_version, aggregate_type, aggregate_id, aggregate_version, slot, occurred_at, "
+    "correlation_id, causation_id, actor_id, metadata, data"
+)
+INSERT = (
+    f"INSERT INTO bare_event ({WRITTEN}) VALUES "
+    "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s::jsonb, %s::jsonb) RETURNING position"
+)
+INSERT_MANY = (
+    f"INSERT INTO bare_event ({WRITTEN}) SELECT * FROM unnest(%s::uuid[], %s::text[], %s::smallint[], %s::text[], "
+    "%s::uuid[], %s::integer[], %s::smallint[], %s::timestamptz[], %s::text[], %s::uuid[], %s::text[], "
+    "%s::jsonb[], %s::jsonb[])"
+)
+READ = (
+    "event_id, event_type, schema_version, aggregate_type, aggregate_id, aggregate_version, occurred_at, "
+    "correlation_id, causation_id, actor_id, metadata::text, data::text, position, recorded_at"
+)
+SELECT_STREAM = (
+    f"SELECT {READ} FROM eventsource_app_event WHERE aggregate_id = %s AND aggregate_type = %s "
+    "ORDER BY aggregate_version"
+)
+SELECT_LOG = f"SELECT {READ} FROM eventsource_app_event WHERE position > %s ORDER BY position LIMIT %s"
+
+
+def row(aggregate_id: UUID, version: int) -> tuple[Any, ...]:
+    now = datetime.now(UTC)
+    place = ("Account", aggregate_id, version, 7)
+    return (uuid7(), "MoneyPaidIn", 1, *place, now, None, None, None, "{}", PAYLOAD)
+
+
+def insert_one(using: str = "default") -> Operation:
+    """One event of a new aggregate per call, in autocommit."""
+    cursor = connect(using).cursor()
+
+    def insert() -> int:
+        cursor.execute(INSERT, row(uuid7(), 1), prepare=True).fetchone()
+        return 1
+
+    return insert
+
+
+def insert_thousand(using: str = "default") -> Operation:
+    cursor = connect(using).cursor()
+
+    def insert() -> int:
+        aggregate_id = uuid7()
+        columns = zip(*(row(aggregate_id, version) for version in range(1, 1001)), strict=True)
+        cursor.execute(INSERT_MANY, [list(column) for column in columns], prepare=True)
+        return 1000
+
+    return insert
+
+
+def select_stream(using: str, aggregate_id: UUID) -> Operation:
+    """Fetch all events of one stream; counts the events."""
+    cursor = connect(using).cursor()
+    return partial(_fetch, cursor, SELECT_STREAM, (aggregate_id, "Account"))
+
+
+def select_and_insert(using: str, aggregate_id: UUID) -> Operation:
+    """Fetch a stream of ten and insert one event, each a statement in autocommit."""
+    select, insert = select_stream(using, aggregate_id), insert_one(using)
+
+    def run() -> int:
+        select()
+        return insert()
+
+    return run
+
+
+def page_reader(using: str, page: int, start: int = 0) -> Operation:
+    """Read the log page by page with ``json.loads`` on each payload, from ``start`` again at its end."""
+    cursor = connect(using).cursor()
+    after = start
+
+    def read() -> int:
+        nonlocal after
+        rows = cursor.execute(SELECT_LOG, (after, page), prepare=True).fetchall()
+        decoded = [json.loads(found[11]) for found in rows]
+        after = rows[-1][12] if len(rows) == page else start
+        return len(decoded)
+
+    return read
+
+
+def _fetch(cursor: psycopg.Cursor[Any], sql: str, params: tuple[Any, ...]) -> int:
+    return len(cursor.execute(sql, params, prepare=True).fetchall())

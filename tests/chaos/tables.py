@@ -1,0 +1,36 @@
+"""What the campaign keeps beside the engine's tables: read models that show loss, doubling and disorder, and traps."""
+
+from typing import Any
+
+import psycopg
+
+# chaos_line has no key: an event that is delivered twice has two lines; `number` is the order of delivery.
+# chaos_fold is read-modify-write, and its digest depends on the order.
+# A trap is sprung at one event of one subscription (NULL: at every event) until it is healed.
+# chaos_once is violated only at COMMIT.
+TABLES = """
+CREATE TABLE chaos_line (
+    number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, subscription text NOT NULL, position bigint NOT NULL,
+    aggregate_id uuid NOT NULL, version int NOT NULL, amount bigint NOT NULL);
+CREATE TABLE chaos_fold (
+    subscription text NOT NULL, aggregate_id uuid NOT NULL, version int NOT NULL, event_count int NOT NULL,
+    amount bigint NOT NULL, digest text NOT NULL, PRIMARY KEY (subscription, aggregate_id));
+CREATE TABLE chaos_trap (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, subscription text NOT NULL, aggregate_id uuid, version int,
+    kind text NOT NULL, heals_at timestamptz NOT NULL, healed_at timestamptz);
+CREATE INDEX chaos_trap_set ON chaos_trap (subscription) WHERE healed_at IS NULL;
+CREATE TABLE chaos_once (number int UNIQUE DEFERRABLE INITIALLY DEFERRED);
+"""
+DROP = "DROP TABLE IF EXISTS chaos_line, chaos_fold, chaos_trap, chaos_once"
+SET_TRAP = """
+INSERT INTO chaos_trap (subscription, aggregate_id, version, kind, heals_at)
+VALUES (%s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s))
+"""
+HEAL = "UPDATE chaos_trap SET healed_at = clock_timestamp() WHERE healed_at IS NULL AND (%s OR heals_at <= clock_timestamp())"
+
+Database = psycopg.Connection[Any]
+
+
+def heal(database: Database, *, everything: bool = False) -> int:
+    """Take away the traps whose time has come, or all; return how many."""
+    return database.execute(HEAL, (everything,)).rowcount

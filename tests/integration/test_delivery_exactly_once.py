@@ -1,0 +1,262 @@
+"""Each event reaches the read model once: whatever the strategy, whatever breaks, whoever owns the lease."""
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+from django.db import transaction
+
+from eventsource_app.models import Checkpoint
+from eventsource_app.subscriptions import CheckpointStrategy, SubscriptionConfig, checkpoints
+from eventsource_app.subscriptions.checkpoints import LeaseLostError, Progress
+from tests.integration.ledger import (
+    NAME,
+    QUICK,
+    BatchLedger,
+    Gate,
+    Ledger,
+    World,
+    in_background,
+    query,
+    run_sql,
+)
+from tests.waiting import wait_for
+
+STRATEGIES = list(CheckpointStrategy)
+OTHER_BACKENDS = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
+    "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.value)
+def test_every_strategy_delivers_each_event_once_and_in_order(
+    world: World, strategy: CheckpointStrategy
+) -> None:
+    streams = world.accounts(25)
+    for stream in streams:
+        world.pay_in(stream, 7)
+
+    world.catch_up(checkpoint_strategy=strategy)
+
+    assert world.delivered() == world.log()
+    checkpoint = world.checkpoint()
+    assert checkpoint.events_processed == 200
+    commits = checkpoint.batch_count
+    if strategy is CheckpointStrategy.EVERY_EVENT:
+        assert commits >= 200, "a commit for each event"
+    else:
+        assert commits <= 40, "a commit for each batch of ten, and for stretches without events"
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.value)
+@pytest.mark.parametrize("in_batches", [False, True], ids=["by event", "by batch"])
+def test_connections_that_are_cut_again_and_again_cost_nothing(
+    world: World, strategy: CheckpointStrategy, in_batches: bool
+) -> None:
+    streams = world.accounts(10)
+    projection = BatchLedger() if in_batches else world.ledger
+    manager = world.start(projection, checkpoint_strategy=strategy)
+    for _ in range(6):
+        for stream in streams:
+            world.pay_in(stream, 8)
+        before = world.position()
+        run_sql(OTHER_BACKENDS)
+        wait_for(partial(has_moved, world, before), what="recovery by itself")
+
+    world.wait_until_caught_up()
+
+    assert manager.liveness_check().alive
+    assert world.letters() == []
+    assert len(world.log()) == 10 + 6 * 80
+    assert world.delivered() == world.log()
+
+
+def has_moved(world: World, before: int) -> bool:
+    return world.position() > before
+
+
+def test_a_connection_cut_inside_a_handler_is_not_the_events_fault(world: World) -> None:
+    stream, *_ = world.accounts(3)
+    cuts = 2
+
+    def cut_ones_own_connection() -> None:
+        nonlocal cuts
+        if cuts:
+            cuts -= 1
+            query("SELECT pg_terminate_backend(pg_backend_pid())")
+
+    world.ledger.traps[stream.aggregate_id, 1] = cut_ones_own_connection
+    world.catch_up()
+
+    assert cuts == 0
+    assert world.letters() == []
+    world.assert_each_once()
+
+
+def test_a_hook_that_fails_after_the_commit_is_reported_and_nothing_is_replayed(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    streams = world.accounts(5)
+
+    def fail() -> None:
+        raise RuntimeError("the mail server is away")
+
+    world.ledger.traps[streams[2].aggregate_id, 1] = lambda: transaction.on_commit(fail)
+    with caplog.at_level(logging.ERROR):
+        world.catch_up()
+
+    assert world.delivered() == world.log()
+    assert len(world.ledger.attempts) == 5
+    assert world.letters() == []
+    (line,) = [record for record in caplog.records if "on_commit hook failed" in record.getMessage()]
+    assert vars(line)["error_message"] == "the mail server is away"
+
+
+def test_a_stolen_lease_ends_the_owners_work_at_its_next_attempt(world: World) -> None:
+    """The thief waits for the running attempt (it holds the row), and the owner then finds another epoch."""
+    streams = world.accounts(10)
+    with Gate() as gate:
+        world.ledger.traps[streams[4].aggregate_id, 1] = gate
+        world.start(checkpoint_strategy=CheckpointStrategy.EVERY_EVENT)
+        gate.wait_until_reached()
+        thief = in_background(
+            lambda: run_sql(
+                "UPDATE eventsource_app_checkpoint SET owner = 'thief', epoch = epoch + 1, "
+                "lease_expires_at = now() + interval '1 hour'"
+            )
+        )
+        wait_for(lambda: query("SELECT 1 FROM pg_locks WHERE NOT granted"), what="the thief to wait")
+        assert Checkpoint.objects.get().owner != "thief"
+    thief.join()
+
+    wait_for(lambda: not any("ledger" in name for name in thread_names()), what="the owner to step back")
+    log = world.log()
+    assert world.checkpoint().owner == "thief"
+    assert world.delivered() == log[: len(world.delivered())]
+    assert world.position() == log[len(world.delivered()) - 1]
+    assert 5 <= len(world.delivered()) < 10
+
+    run_sql("UPDATE eventsource_app_checkpoint SET lease_expires_at = now()")  # the thief dies
+    world.wait_until_caught_up()
+    assert world.delivered() == log
+
+
+def thread_names() -> list[str]:
+    return [thread.name for thread in threading.enumerate()]
+
+
+def test_a_stale_epochs_commit_is_refused_with_all_that_it_wrote(world: World) -> None:
+    world.accounts(1)
+    world.catch_up()
+    (row,) = checkpoints.find("default", [NAME])
+    old = checkpoints.claim("default", row, "one", 10)
+    assert old is not None
+    run_sql("UPDATE eventsource_app_checkpoint SET lease_expires_at = now()")
+    new = checkpoints.claim("default", row, "two", 10)
+    assert new is not None
+    assert new.epoch > old.epoch
+    before = world.delivered()
+
+    for act in (
+        lambda: checkpoints.advance("default", old, old.position, Progress(old.position + 1), 10),
+        lambda: checkpoints.lock("default", old),
+        lambda: checkpoints.renew("default", old, 10),
+        lambda: checkpoints.mark("default", old, old.position),
+    ):
+        with pytest.raises(LeaseLostError, match="ledger"):
+            write_and(act)
+
+    assert world.delivered() == before
+    assert world.position() == old.position
+    assert checkpoints.release("default", old) is False
+    assert world.checkpoint().owner == "two"
+
+
+def write_and(act: Callable[[], object]) -> None:
+    with transaction.atomic():
+        run_sql("INSERT INTO ledger_line (position, aggregate_id, version) VALUES (0, gen_random_uuid(), 1)")
+        act()
+
+
+def test_a_running_attempt_is_never_stolen_however_late_it_is(world: World) -> None:
+    (stream,) = world.accounts(1)
+    with Gate() as gate:
+        world.ledger.traps[stream.aggregate_id, 1] = gate
+        manager = world.manager(lease_seconds=0.2)
+        manager.subscribe(world.ledger, SubscriptionConfig(**QUICK), name=NAME)
+        manager.start()
+        gate.wait_until_reached()
+        wait_for(lambda: not checkpoints.find("default", [NAME])[0].leased, what="the lease to run out")
+        (row,) = checkpoints.find("default", [NAME])
+        assert checkpoints.claim("default", row, "other", 10) is None
+    world.wait_until_caught_up()
+    world.assert_each_once()
+
+
+def test_the_checkpoint_never_moves_back(world: World) -> None:
+    world.accounts(1)
+    world.catch_up()
+    (row,) = checkpoints.find("default", [NAME])
+    lease = checkpoints.claim("default", row, "one", 10)
+    assert lease is not None
+    with pytest.raises(ValueError, match="cannot go back"):
+        checkpoints.advance("default", lease, lease.position, Progress(lease.position - 1), 10)
+
+
+def test_two_managers_of_one_name_deliver_once(world: World) -> None:
+    streams = world.accounts(10)
+    first, second = world.start(Ledger()), world.start(Ledger())
+    for stream in streams:
+        world.pay_in(stream, 10)
+    world.wait_until_caught_up()
+    first.stop()
+    for stream in streams:
+        world.pay_in(stream, 10)
+    world.wait_until_caught_up()
+    second.stop()
+    assert world.delivered() == world.log()
+
+
+def test_a_checkpoint_that_somebody_moved_is_believed(world: World) -> None:
+    """The position is read from the row in each attempt: a reset while a worker idles replays the log."""
+    world.accounts(5)
+    world.start()
+    world.wait_until_caught_up()
+    log = world.log()
+
+    run_sql("UPDATE eventsource_app_checkpoint SET position = %s", [log[2]])
+
+    wait_for(lambda: len(world.delivered()) == 7, what="a replay")
+    assert world.delivered() == [*log, *log[3:]]
+
+
+def test_a_paused_subscription_waits_and_goes_on(world: World) -> None:
+    world.accounts(3)
+    world.start()
+    world.wait_until_caught_up()
+    run_sql("UPDATE eventsource_app_checkpoint SET state = 'paused'")
+    before = world.delivered()
+    world.accounts(3)
+    attempts = len(world.ledger.attempts)
+    manager = world.managers[0]
+    manager.stop()
+    world.start()  # remembered across a restart
+    wait_for(lambda: world.checkpoint().owner is not None)
+    assert world.delivered() == before
+    assert len(world.ledger.attempts) == attempts
+
+    run_sql("UPDATE eventsource_app_checkpoint SET state = 'running'")
+    world.wait_until_caught_up()
+    world.assert_each_once()
+
+
+def test_batches_are_never_larger_than_asked(world: World) -> None:
+    for stream in world.accounts(5):
+        world.pay_in(stream, 9)
+    projection = BatchLedger()
+    world.catch_up(projection, checkpoint_strategy=CheckpointStrategy.PERIODIC)
+    assert max(projection.sizes) == QUICK["batch_size"]
+    assert world.delivered() == world.log()

@@ -1,0 +1,228 @@
+"""Where a subscription begins, what it passes by, and when it refuses to begin at all."""
+
+from typing import Any
+
+import psycopg
+import pytest
+
+from eventsource_app.store import ExpectedVersion, StreamId
+from eventsource_app.subscriptions import (
+    ConfigurationError,
+    Projection,
+    SubscriptionConfig,
+    SubscriptionManager,
+    handles,
+)
+from tests.builders import MoneyPaidIn, NoteTaken, a_stream, note
+from tests.integration.ledger import NAME, QUICK, Ledger, World, plain_parameters, run_sql
+from tests.waiting import wait_for
+
+
+def take_a_note(world: World) -> StreamId:
+    stream = a_stream()
+    world.store.append(stream, [note(stream, "hello")], ExpectedVersion.NO_STREAM)
+    return stream
+
+
+@pytest.mark.parametrize(
+    ("start_from", "skipped"), [("checkpoint", 0), ("beginning", 0), ("end", 6), (0, 0), ("the third", 3)]
+)
+def test_a_new_subscription_begins_where_it_is_told(world: World, start_from: Any, skipped: int) -> None:
+    world.accounts(6)
+    start_from = world.log()[2] if start_from == "the third" else start_from
+    world.start(start_from=start_from)
+    world.wait_until_caught_up()
+    world.accounts(2)
+    world.wait_until_caught_up()
+    assert world.delivered() == world.log()[skipped:]
+
+
+@pytest.mark.parametrize("start_from", ["checkpoint", "beginning", "end", 0])
+def test_an_existing_checkpoint_always_wins(world: World, start_from: str | int) -> None:
+    world.accounts(3)
+    world.catch_up()
+    world.accounts(3)
+    world.catch_up(start_from=start_from)
+    assert world.delivered() == world.log()
+
+
+def test_from_the_end_nothing_that_is_being_appended_is_passed(world: World) -> None:
+    """The end is the fence's bound: an append that runs at that moment is still delivered."""
+    world.accounts(3)
+    with psycopg.connect(**plain_parameters()) as appender:
+        appender.execute("SELECT eventsource_take_fence()")
+        appender.execute(
+            "INSERT INTO eventsource_app_event (event_id, event_type, schema_version, aggregate_type, aggregate_id, "
+            "aggregate_version, slot, occurred_at, metadata, data) "
+            "VALUES (gen_random_uuid(), 'MoneyPaidIn', 1, 'Account', gen_random_uuid(), 1, 5, now(), '{}', '{\"amount\": \"1\"}')"
+        )
+        world.accounts(1)  # commits first, at a higher position
+        world.start(start_from="end")
+        wait_for(lambda: world.position() > 0)
+        appender.commit()
+    world.wait_until_caught_up()
+    assert world.delivered() == world.log()[3:]
+    assert len(world.delivered()) == 2
+
+
+def test_the_checkpoint_moves_past_what_is_filtered_out(world: World) -> None:
+    world.accounts(2)
+    for _ in range(30):
+        take_a_note(world)
+    world.catch_up()
+    assert world.delivered() == world.log()
+    assert world.checkpoint().position >= world.store.read_all()[-1].position
+    assert world.checkpoint().events_processed == 2
+
+
+def test_aggregate_types_are_a_filter_too(world: World) -> None:
+    world.accounts(3)
+    world.catch_up(aggregate_types=["Order"])
+    assert world.delivered() == []
+    assert world.position() >= world.log()[-1]
+
+
+def test_configured_event_types_narrow_what_is_delivered(world: World) -> None:
+    world.accounts(2)
+    world.catch_up(event_types=[NoteTaken])
+    assert world.delivered() == []
+    assert world.checkpoint().handled_types == ["NoteTaken"]
+
+
+def test_a_checkpoint_ahead_of_the_log_is_refused(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A database restored from a backup: the read model knows of events that the log has lost."""
+    world.accounts(2)
+    world.catch_up()
+    ahead = world.store.head_position() + 5
+    run_sql("UPDATE eventsource_app_checkpoint SET position = %s", [ahead])
+
+    manager = world.start()
+    world.accounts(2)  # still below the checkpoint
+
+    assert set(manager.refused) == {NAME}
+    assert f"at {ahead}, ahead of the log" in manager.refused[NAME]
+    assert "rebuild_projection ledger" in manager.refused[NAME]
+    assert not manager.readiness_check().to_dict()["ready"]
+    assert manager.is_blocked
+    assert "Subscription refused" in caplog.text
+    assert world.checkpoint().owner is None
+    assert world.position() == ahead
+    manager.stop()
+    assert len(world.delivered()) == 2
+
+
+def test_a_gap_at_the_logs_end_is_not_ahead_of_it(world: World) -> None:
+    """Positions that were drawn and rolled back are legal, so the sequence decides, not the last event."""
+    world.accounts(2)
+    run_sql("SELECT nextval('eventsource_app_event_position_seq') FROM generate_series(1, 5)")
+    world.catch_up()
+    manager = world.start()
+    assert manager.refused == {}
+    world.accounts(1)
+    world.wait_until_caught_up()
+    world.assert_each_once()
+
+
+class LedgerWithNotes(Ledger):
+    @handles(NoteTaken)
+    def take(self, event: NoteTaken) -> None:
+        run_sql(
+            "INSERT INTO ledger_line (position, aggregate_id, version) VALUES (-1, %s, %s)",
+            (event.aggregate_id, event.aggregate_version),
+        )
+
+
+def test_handled_types_that_grew_over_passed_events_are_refused(world: World) -> None:
+    take_a_note(world)
+    world.accounts(2)
+    world.catch_up()
+
+    manager = world.start(LedgerWithNotes())
+
+    assert "now handles NoteTaken" in manager.refused[NAME]
+    assert "accept_event_types ledger" in manager.refused[NAME]
+    assert world.checkpoint().handled_types == ["MoneyPaidIn"]
+    assert world.checkpoint().owner is None
+
+
+def test_handled_types_that_grew_before_any_such_event_are_taken(world: World) -> None:
+    world.accounts(2)
+    world.catch_up()
+    manager = world.start(LedgerWithNotes())
+    assert manager.refused == {}
+    assert world.checkpoint().handled_types == ["MoneyPaidIn", "NoteTaken"]
+    take_a_note(world)
+    world.wait_until_caught_up()
+    assert world.delivered()[-1] == -1
+
+
+def test_an_old_worker_beside_a_new_one_does_not_take_the_lease(world: World) -> None:
+    world.accounts(2)
+    world.catch_up(LedgerWithNotes())
+    old = world.start(Ledger())
+    take_a_note(world)
+    new = world.start(LedgerWithNotes())
+    world.wait_until_caught_up()
+    assert world.delivered()[-1] == -1
+    new.stop()
+    old.stop()
+    world.catch_up(LedgerWithNotes())
+    assert len(world.delivered()) == 3
+
+
+def test_a_broken_subscription_does_not_hold_up_the_others(world: World) -> None:
+    world.accounts(3)
+    world.catch_up()
+    run_sql("UPDATE eventsource_app_checkpoint SET position = position + 1000")
+    manager = SubscriptionManager(event_store=world.store)
+    world.managers.append(manager)
+    manager.subscribe(Ledger(), SubscriptionConfig(**QUICK), name=NAME)
+    manager.subscribe(Ledger(), SubscriptionConfig(**QUICK), name="another")
+    manager.start()
+    wait_for(lambda: world.position("another") >= world.log()[-1])
+    assert set(manager.refused) == {NAME}
+
+
+def test_settings_override_the_code(world: World, settings: Any) -> None:
+    world.accounts(4)
+    settings.EVENTSOURCE = {
+        **settings.EVENTSOURCE,
+        "SUBSCRIPTIONS": {NAME: {"start_from": "end", "batch_size": 3}},
+    }
+    world.catch_up(start_from="beginning", batch_size=10)
+    assert world.delivered() == []
+    settings.EVENTSOURCE = {**settings.EVENTSOURCE, "SUBSCRIPTIONS": {NAME: {"batch_sizes": 3}}}
+    with pytest.raises(ConfigurationError, match=r"unknown fields.*batch_sizes"):
+        world.start()
+
+
+def test_two_subscriptions_of_one_name_are_refused(world: World) -> None:
+    manager = world.start()
+    with pytest.raises(ConfigurationError, match="is there already"):
+        manager.subscribe(Ledger(), name=NAME)
+
+
+def test_a_subscription_that_comes_later_starts_at_once_and_one_that_leaves_stops(world: World) -> None:
+    world.accounts(2)
+    manager = world.manager()
+    manager.start()
+    manager.subscribe(world.ledger, SubscriptionConfig(**QUICK), name=NAME)
+    world.wait_until_caught_up()
+    manager.unsubscribe(NAME)
+    wait_for(lambda: world.checkpoint().owner is None, what="the lease to be given back")
+    world.accounts(2)
+    manager.subscribe(Ledger(), SubscriptionConfig(**QUICK), name=NAME)
+    world.wait_until_caught_up()
+    world.assert_each_once()
+
+
+class NoName(Projection):
+    @handles(MoneyPaidIn)
+    def see(self, event: MoneyPaidIn) -> None: ...
+
+
+def test_a_subscriptions_name_is_its_classs_by_default(world: World) -> None:
+    manager = world.manager()
+    manager.subscribe(NoName)
+    manager.start()
+    assert world.checkpoint("NoName").handled_types == ["MoneyPaidIn"]

@@ -1,0 +1,149 @@
+"""Every failed attempt is told: to callbacks, to the statistics, to the log; a callback that raises harms nothing."""
+
+import logging
+from typing import Any
+
+import pytest
+
+from eventsource_app.subscriptions import (
+    ErrorCategory,
+    ErrorInfo,
+    ErrorSeverity,
+    PermanentError,
+    SubscriptionConfig,
+)
+from tests.integration.ledger import NAME, QUICK, World
+from tests.waiting import wait_for
+
+NEVER_AGAIN: dict[str, Any] = {**QUICK, "initial_retry_delay": 3600, "max_retry_delay": 3600}
+
+
+def four_kinds_of_failures(world: World) -> list[int]:
+    """Medium and application, high and application, high and permanent, medium and unknown; return their positions."""
+    streams = world.accounts(12)
+    for index, error in {
+        1: ValueError("bad value"),
+        4: TypeError("a bug"),
+        7: PermanentError("never"),
+        10: RuntimeError("who knows"),
+    }.items():
+        world.ledger.fails_at(streams[index], 1, error)
+    log = world.log()
+    return [log[1], log[4], log[7], log[10]]
+
+
+def test_callbacks_get_their_severity_and_above_and_their_category(world: World) -> None:
+    value, bug, permanent, unknown = four_kinds_of_failures(world)
+    heard: dict[str, list[int | None]] = {
+        name: [] for name in ("low", "medium", "high", "critical", "permanent")
+    }
+
+    def listen(name: str) -> Any:
+        return lambda info: heard[name].append(info.position)
+
+    manager = world.manager()
+    manager.on_error_severity(ErrorSeverity.HIGH, listen("high"))
+    manager.on_error_category(ErrorCategory.PERMANENT, listen("permanent"))
+    manager.subscribe(world.ledger, SubscriptionConfig(**NEVER_AGAIN), name=NAME)
+    manager.on_error_severity(ErrorSeverity.LOW, listen("low"))  # after subscribe, too
+    manager.on_error_severity(ErrorSeverity.MEDIUM, listen("medium"))
+    manager.on_error_severity(ErrorSeverity.CRITICAL, listen("critical"))
+    manager.start()
+    world.wait_until_caught_up()
+    manager.stop()
+
+    assert heard["low"] == heard["medium"] == [value, bug, permanent, unknown]
+    assert heard["high"] == [bug, permanent]
+    assert heard["permanent"] == [permanent]
+    assert heard["critical"] == [], "dead at once because it was declared so: high, as the table has it"
+
+
+def test_a_callback_gets_all_there_is_to_know(world: World) -> None:
+    streams = world.accounts(1)
+    world.ledger.fails_at(streams[0], 1, ValueError("bad value\nDETAIL:  of Mrs Smith"))
+    world.start(max_retries=2)
+    wait_for(lambda: len(world.errors) == 4, what="three attempts and the verdict")
+
+    (recorded,) = world.store.read_all()
+    first, second, third, verdict = world.errors
+    assert first == ErrorInfo(
+        subscription_name=NAME,
+        event_id=recorded.event_id,
+        event_type="MoneyPaidIn",
+        position=recorded.position,
+        aggregate_id=streams[0].aggregate_id,
+        error_type="builtins.ValueError",
+        error_message="bad value",
+        retry_count=0,
+        classification=first.classification,
+        occurred_at=first.occurred_at,
+    )
+    assert first.classification.severity is ErrorSeverity.MEDIUM
+    assert first.occurred_at.tzinfo is not None
+    assert [second.retry_count, third.retry_count, verdict.retry_count] == [1, 2, 2]
+    assert verdict.classification.severity is ErrorSeverity.CRITICAL
+
+
+def test_a_callback_that_raises_is_logged_and_harms_nothing(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    streams = world.accounts(5)
+    world.ledger.fails_at(streams[2], 1, ValueError("poison"))
+    heard: list[ErrorInfo] = []
+
+    def broken(info: ErrorInfo) -> None:
+        raise RuntimeError("the pager is away")
+
+    manager = world.manager()
+    manager.on_error(broken)
+    manager.on_error(heard.append)
+    manager.subscribe(world.ledger, SubscriptionConfig(**NEVER_AGAIN), name=NAME)
+    with caplog.at_level(logging.ERROR):
+        manager.start()
+        world.wait_until_caught_up()
+        manager.stop()
+
+    assert len(heard) == len(world.errors) == 1
+    assert len(world.delivered()) == 4
+    assert len(world.letters()) == 1
+    assert "Error callback failed" in caplog.text
+    assert "the pager is away" in caplog.text
+
+
+def test_the_statistics_are_true(world: World) -> None:
+    streams = world.accounts(10)
+    world.ledger.fails_at(streams[3], 1, ValueError("poison"))
+    world.ledger.fails_at(streams[6], 1, PermanentError("never"))
+    manager = world.start(max_retries=1000)
+    assert manager.get_error_stats()["total_errors"] >= 0
+    wait_for(lambda: len(world.errors) >= 5, what="retries")
+    world.wait_until_caught_up()
+
+    stats = manager.get_error_stats()
+    assert stats["total_dlq_count"] == 2
+    assert stats["subscriptions"][NAME]["dlq_count"] == 2
+    world.ledger.is_fixed()
+    wait_for(lambda: manager.get_error_stats()["total_dlq_count"] == 1, what="the parked one to be resolved")
+    manager.stop()
+    stats = manager.get_error_stats()
+    assert stats["total_errors"] == len(world.errors)
+    assert stats["subscriptions"] == {NAME: {"errors": len(world.errors), "dlq_count": 1}}
+    assert world.checkpoint().events_failed == len(world.errors)
+
+
+def test_the_log_has_a_line_for_each_attempt(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    streams = world.accounts(3)
+    world.ledger.fails_at(streams[1], 1, ValueError("poison"))
+    with caplog.at_level(logging.ERROR):
+        world.start(max_retries=1)
+        wait_for(lambda: len(world.errors) == 3, what="two attempts and the verdict")
+        world.stop()
+    lines = [
+        vars(r) for r in caplog.records if r.name == "eventsource.errors" and r.msg == "Subscription error"
+    ]
+    assert [line["retry_count"] for line in lines] == [0, 1, 1]
+    assert {line["subscription"] for line in lines} == {NAME}
+    assert {line["event_type"] for line in lines} == {"MoneyPaidIn"}
+    assert [line["severity"] for line in lines] == ["medium", "medium", "critical"]
+    alerts = [r.getMessage() for r in caplog.records if r.name == "eventsource.alerts"]
+    assert alerts == ["CRITICAL ERROR in ledger"]

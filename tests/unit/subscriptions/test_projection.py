@@ -1,0 +1,137 @@
+"""What a projection handles, and what is refused when its class is made."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from eventsource_app.events import DomainEvent
+from eventsource_app.store import RecordedEvent
+from eventsource_app.subscriptions import ConfigurationError, Projection, SubscriptionConfig, handles
+from eventsource_app.subscriptions import registry as registry_module
+from eventsource_app.subscriptions.registry import Subscription, declared_subscriptions, subscription
+from tests.builders import AccountOpened, MoneyPaidIn, NoteTaken, a_stream, note, paid_in
+
+
+def recorded(event: DomainEvent, position: int = 7) -> RecordedEvent:
+    return RecordedEvent(position, event, datetime.now(UTC))
+
+
+class Seen(Projection):
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    @handles(MoneyPaidIn)
+    def paid_in(self, event: MoneyPaidIn) -> None:
+        self.calls.append(("paid_in", event))
+
+    @handles(AccountOpened, NoteTaken)
+    def others(self, event: DomainEvent, recorded: RecordedEvent) -> None:
+        self.calls.append(("others", event, recorded.position))
+
+
+def test_each_event_goes_to_its_method_with_what_it_asks_for() -> None:
+    projection, stream = Seen(), a_stream()
+    payment, remark = paid_in(stream), note(stream, "hello", 2)
+    projection.handle(recorded(payment))
+    projection.handle(recorded(remark, 8))
+    assert projection.calls == [("paid_in", payment), ("others", remark, 8)]
+
+
+def test_an_event_without_a_method_passes_by() -> None:
+    class OnlyNotes(Projection):
+        @handles(NoteTaken)
+        def see(self, event: NoteTaken) -> None:
+            raise AssertionError
+
+    OnlyNotes().handle(recorded(paid_in(a_stream())))
+
+
+def test_it_asks_for_what_it_handles() -> None:
+    assert Seen.event_types() == ("AccountOpened", "MoneyPaidIn", "NoteTaken")
+    assert not Seen.takes_batches()
+
+
+def test_a_batch_projection_says_what_it_handles_or_takes_all() -> None:
+    class Some(Projection):
+        handled_events = (NoteTaken, MoneyPaidIn)
+
+        def handle_batch(self, recorded: list[RecordedEvent]) -> None: ...
+
+    class All(Projection):
+        def handle_batch(self, recorded: list[RecordedEvent]) -> None: ...
+
+    assert Some.event_types() == ("MoneyPaidIn", "NoteTaken")
+    assert All.event_types() is None
+    assert Some.takes_batches()
+
+
+def test_methods_are_inherited() -> None:
+    class More(Seen):
+        pass
+
+    assert More.event_types() == Seen.event_types()
+
+
+def test_one_event_in_two_methods_is_refused() -> None:
+    with pytest.raises(TypeError, match="Twice handles MoneyPaidIn twice, in one and two"):
+
+        class Twice(Projection):
+            @handles(MoneyPaidIn)
+            def one(self, event: MoneyPaidIn) -> None: ...
+
+            @handles(MoneyPaidIn)
+            def two(self, event: MoneyPaidIn) -> None: ...
+
+
+def test_both_kinds_in_one_class_are_refused() -> None:
+    with pytest.raises(TypeError, match="Both has both handle_batch and @handles"):
+
+        class Both(Projection):
+            @handles(MoneyPaidIn)
+            def one(self, event: MoneyPaidIn) -> None: ...
+
+            def handle_batch(self, recorded: list[RecordedEvent]) -> None: ...
+
+
+def test_handles_needs_an_event() -> None:
+    with pytest.raises(TypeError, match="at least one event class"):
+        handles()
+
+
+def test_a_projection_without_reset_cannot_be_rebuilt() -> None:
+    with pytest.raises(NotImplementedError, match="Seen cannot be rebuilt"):
+        Seen().reset()
+
+
+@pytest.fixture
+def nothing_declared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registry_module, "_declared", {})
+
+
+@pytest.mark.usefixtures("nothing_declared")
+def test_declared_subscriptions_are_found_with_the_settings_changes(settings: Any) -> None:
+    settings.EVENTSOURCE = {**settings.EVENTSOURCE, "SUBSCRIPTIONS": {"seen": {"batch_size": 7}}}
+    assert subscription("seen", SubscriptionConfig(max_retries=2))(Seen) is Seen
+    (found,) = declared_subscriptions().values()
+    assert (found.name, type(found.projection)) == ("seen", Seen)
+    assert (found.config.batch_size, found.config.in_flight_limit, found.config.max_retries) == (7, 70, 2)
+
+
+@pytest.mark.usefixtures("nothing_declared")
+def test_a_name_belongs_to_one_class() -> None:
+    class Other(Projection):
+        pass
+
+    subscription("seen")(Seen)
+    subscription("seen")(Seen)  # imported again
+    with pytest.raises(ConfigurationError, match="declared by Seen and by"):
+        subscription("seen")(Other)
+
+
+def test_configured_event_types_go_before_the_handled_ones() -> None:
+    assert Subscription("seen", Seen(), SubscriptionConfig()).event_types == Seen.event_types()
+    narrowed = Subscription("seen", Seen(), SubscriptionConfig(event_types=(NoteTaken,)))
+    assert narrowed.event_types == ("NoteTaken",)
+    assert narrowed.feed_filter(1, 4).partition == (1, 4)
+    assert narrowed.feed_filter(1, 4).event_types == ("NoteTaken",)
