@@ -6,13 +6,15 @@ BIN := .venv/bin
 STAMP := .venv/.requirements-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint format lock
+.PHONY: help setup run test bench bench-quick chaos lint format lock
 
 help:
 	@echo "make run [PORT=8000]   everything, on an embedded PostgreSQL (or on DATABASE_URL)"
 	@echo "make test              the whole test suite, on a throwaway PostgreSQL"
 	@echo "make setup             only the virtual environment, at .venv"
 	@echo "make lint              ruff, mypy, import-linter, missing migrations"
+	@echo "make bench             every workload beside plain psycopg (minutes); bench-quick for a first look"
+	@echo "make chaos             the campaign of kills and restarts, with its judge (SECONDS=120, SEED=n)"
 	@echo "make format            ruff, writing"
 	@echo "make lock              requirements.in -> requirements.txt, with hashes (needs uv)"
 
@@ -31,6 +33,16 @@ run: $(STAMP)
 
 test: $(STAMP)
 	@exec $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+bench: $(STAMP)
+	@exec $(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
+
+bench-quick: $(STAMP)
+	@exec $(BIN)/python -m tests.benchmarks --quick $(BENCH_ARGS)
+
+SECONDS ?= 120
+chaos: $(STAMP)
+	@exec $(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

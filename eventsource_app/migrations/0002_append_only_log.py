@@ -37,19 +37,20 @@ DROP FUNCTION eventsource_refuse_change();
 # Namespace 0x4556 ("EV") in the 16 high bits, the sequence's last_value in the 48 low ones. The key is noted in a
 # transaction-local setting that a rolled-back savepoint reverts exactly as it releases the lock, so many appends in
 # one transaction take one lock.
+# In PL/pgSQL an assignment is cheaper than PERFORM, which runs a whole query.
+FENCE_VARIABLES = """
+    note text := current_setting('eventsource.fence', true);
+    key bigint;"""
+FENCE_STEPS = f"""
+    IF note IS NULL OR note = '' THEN
+        key := coalesce(pg_sequence_last_value('{SEQUENCE}'), 0);
+        note := pg_advisory_xact_lock_shared((x'4556'::bigint << 48) | key)::text;
+        note := set_config('eventsource.fence', key::text, true);
+    END IF;"""
 TAKE_FENCE = f"""
 CREATE FUNCTION eventsource_take_fence() RETURNS void LANGUAGE plpgsql AS $$
-DECLARE
-    key bigint;
-    note text;  -- assignments are cheaper than PERFORM, which runs a whole query
-BEGIN
-    note := current_setting('eventsource.fence', true);
-    IF note <> '' THEN
-        RETURN;
-    END IF;
-    key := coalesce(pg_sequence_last_value('{SEQUENCE}'), 0);
-    note := pg_advisory_xact_lock_shared((x'4556'::bigint << 48) | key)::text;
-    note := set_config('eventsource.fence', key::text, true);
+DECLARE{FENCE_VARIABLES}
+BEGIN{FENCE_STEPS}
 END $$;
 """
 
@@ -85,8 +86,9 @@ END $$;
 #   repeated   the very same events stand there    (version and position of the last event)
 #   duplicate  an event id is taken by other content or at another place
 #   conflict   the stream is not where it was expected (version: where it is)
-# Only the first row can lose a race: once it stands uncommitted, nobody else gets past its version.
-APPEND = """
+# It takes the fence itself, since a call of the function above costs a tenth of the whole append. Only the first row can
+# lose a race: once it stands uncommitted, nobody else gets past its version.
+APPEND = f"""
 CREATE FUNCTION eventsource_append(
     p_aggregate_type text, p_aggregate_id uuid, p_slot smallint, p_expected integer,
     p_event_ids uuid[], p_event_types text[], p_schema_versions smallint[], p_occurred_at timestamptz[],
@@ -99,9 +101,8 @@ DECLARE
     base integer := greatest(p_expected, 0);
     actual integer;
     found_ids integer;
-    same_ids integer;
-    note text := eventsource_take_fence()::text;
-BEGIN
+    same_ids integer;{FENCE_VARIABLES}
+BEGIN{FENCE_STEPS}
     LOOP
         IF p_expected <> 0 THEN
             SELECT e.aggregate_version INTO actual FROM eventsource_app_event e

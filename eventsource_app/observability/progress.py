@@ -1,4 +1,4 @@
-"""Progress of long work: one line on a terminal that stays in place, elsewhere a log line now and then."""
+"""Progress of long work: a line that is rewritten on a terminal, a log line now and then anywhere else."""
 
 import logging
 import sys
@@ -6,68 +6,80 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-TERMINAL_INTERVAL_SECONDS = 0.2
-LOG_INTERVAL_SECONDS = 10.0
-
 logger = logging.getLogger("eventsource.progress")
+TERMINAL_SECONDS = 0.2
+LOG_SECONDS = 10.0
 
 
 class Progress:
-    """Count work towards ``total`` and show the rate and the time left."""
+    """Counts what is done and tells rate and time left, on standard error.
+
+    ``total`` may be None where nobody knows it. ``advance`` is cheap enough for every batch; ``finish`` says the sum.
+    """
 
     def __init__(
         self,
-        title: str,
-        total: int,
+        what: str,
+        unit: str,
+        total: int | None = None,
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.title, self.total, self.done = title, total, 0
+        self.what, self.unit, self.total, self.done = what, unit, total, 0
+        self._clock = clock
         self._stream = stream or sys.stderr
         self._on_terminal = self._stream.isatty()
-        self._interval = TERMINAL_INTERVAL_SECONDS if self._on_terminal else LOG_INTERVAL_SECONDS
-        self._clock = clock
-        self._started_at = self._shown_at = clock()
+        self._began = self._told = clock()
 
     def advance(self, count: int = 1) -> None:
-        """Note that ``count`` more are done; shows it when the last time is long enough ago."""
+        """Note that so many more are done."""
         self.done += count
-        if self._clock() - self._shown_at >= self._interval:
-            self._show()
+        now = self._clock()
+        if now - self._told >= (TERMINAL_SECONDS if self._on_terminal else LOG_SECONDS):
+            self._told = now
+            self._tell(finished=False)
 
     def finish(self) -> None:
-        """Show the end result, whatever the interval."""
-        self._show()
+        """Tell the end; a terminal's line stays as it then is."""
+        self._tell(finished=True)
         if self._on_terminal:
             self._stream.write("\n")
-            self._stream.flush()
 
     @property
     def rate(self) -> float:
-        """Items per second so far."""
-        elapsed = self._clock() - self._started_at
-        return self.done / elapsed if elapsed > 0 else 0.0
+        """Per second, since the beginning."""
+        return self.done / max(self._clock() - self._began, 1e-9)
 
     @property
     def seconds_left(self) -> float | None:
-        """Seconds until the total at the rate so far; ``None`` before anything is done."""
-        return (self.total - self.done) / self.rate if self.rate else None
+        if self.total is None or not self.done:
+            return None
+        return max(0, self.total - self.done) / self.rate
 
-    def _show(self) -> None:
-        self._shown_at = self._clock()
-        left = self.seconds_left
+    def _tell(self, *, finished: bool) -> None:
         if self._on_terminal:
-            shown = "?" if left is None else f"{left:.0f}"
-            line = f"{self.title}: {self.done}/{self.total}, {self.rate:.0f}/s, {shown} s left"
-            self._stream.write(f"\r{line}\x1b[K")
+            self._stream.write(f"\r\x1b[K{self.what}: {self._sentence(finished=finished)}")
             self._stream.flush()
             return
-        logger.info(
-            self.title,
-            extra={
-                "done_count": self.done,
-                "total_count": self.total,
-                "rate_per_second": round(self.rate, 1),
-                "seconds_left": None if left is None else round(left, 1),
-            },
-        )
+        left = None if finished else self.seconds_left
+        extra = {
+            "unit": self.unit,
+            "done_count": self.done,
+            "total_count": self.total,
+            "per_second": round(self.rate),
+            "seconds_left": None if left is None else round(left, 1),
+        }
+        logger.info("%s %s", self.what, "finished" if finished else "in progress", extra=extra)
+
+    def _sentence(self, *, finished: bool) -> str:
+        of = f" of {self.total:,} ({100 * self.done // self.total} %)" if self.total else ""
+        left = "" if finished or self.seconds_left is None else f", {_duration(self.seconds_left)} left"
+        return f"{self.done:,}{of} {self.unit}, {self.rate:,.0f}/s{left}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return (
+        f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+    )

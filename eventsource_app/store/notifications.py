@@ -98,7 +98,7 @@ def wake_up_after_commit(using: str) -> None:
     """Wake the workers once the present transaction has committed (at once where there is none)."""
     if not option("WAKE_UPS", True):
         return
-    wake_ups = _wake_ups.setdefault(using, WakeUps(using))
+    wake_ups = _wake_ups.get(using) or _wake_ups.setdefault(using, WakeUps(using))
     if connections[using].in_atomic_block:
         transaction.on_commit(wake_ups.raise_flag, using=using, robust=True)
     else:

@@ -27,7 +27,8 @@ def leave_pool(using: str) -> None:
     """
     connection = connections[using]
     options = connection.settings_dict["OPTIONS"]
-    if connection.connection is None and "pool" in options:
+    if "pool" in options and not connection.in_atomic_block:
+        connection.close()
         alone = {name: value for name, value in options.items() if name != "pool"}
         connection.settings_dict = {**connection.settings_dict, "OPTIONS": alone}
 

@@ -47,6 +47,7 @@ from eventsource_app.subscriptions.worker import Worker
 logger = logging.getLogger("eventsource.manager")
 NOT_STARTED = "manager not initialized"
 POLL_SECONDS = 0.05
+ENROL_AGAIN_SECONDS = 5.0
 
 
 class SubscriptionManager:
@@ -87,6 +88,7 @@ class SubscriptionManager:
         self._stop = StopRequest()
         self._phase = ShutdownPhase.STOPPED
         self._started_at: float | None = None
+        self._next_enrolment = 0.0
         self._ownership = self._new_ownership()
         self._reader = Reader(self.event_store, self._stop, self._ownership)
 
@@ -105,6 +107,7 @@ class SubscriptionManager:
     def unsubscribe(self, name: str) -> None:
         """Stop following; the checkpoint stays for whoever subscribes next."""
         self._subscriptions.pop(name, None)
+        self._refused.pop(name, None)
         for worker in self._ownership.owned(name):
             worker.leave()
 
@@ -116,6 +119,7 @@ class SubscriptionManager:
         self._refused.clear()
         for subscription in self._subscriptions.values():
             self._enrol(subscription)
+        self._next_enrolment = time.monotonic() + ENROL_AGAIN_SECONDS
         self._started_at = time.monotonic()
         self._phase = ShutdownPhase.RUNNING
         self._ownership = self._new_ownership()
@@ -170,9 +174,9 @@ class SubscriptionManager:
         """Ask for a graceful stop; may be called from any thread, and more than once."""
         self._stop.ask(reason)
 
-    def pause(self, name: str, who: str = "manager") -> StateChange:
+    def pause(self, name: str, who: str = "manager", reason: str = "") -> StateChange:
         """Pause a subscription wherever it runs; it stays paused across restarts."""
-        return control.pause(name, who, using=self._using)
+        return control.pause(name, who, reason, using=self._using)
 
     def resume(self, name: str, who: str = "manager") -> StateChange:
         """Have a paused or stopped subscription go on."""
@@ -257,11 +261,16 @@ class SubscriptionManager:
         return not waiting or all(self._ownership.breaker_is_open(row) for row in waiting)
 
     def _enrol(self, subscription: Subscription) -> None:
+        name = subscription.name
         try:
             enrol(self.event_store, subscription)
         except SubscriptionRefusedError as error:
-            self._refused[subscription.name] = str(error)
-            logger.critical("Subscription refused", extra={"subscription": subscription.name, "error_message": str(error)})
+            if self._refused.get(name) != str(error):
+                logger.critical("Subscription refused", extra={"subscription": name, "error_message": str(error)})
+            self._refused[name] = str(error)
+        else:
+            if self._refused.pop(name, None):
+                logger.info("Subscription no longer refused", extra={"subscription": name})
 
     def _new_ownership(self) -> Ownership:
         return Ownership(
@@ -276,6 +285,11 @@ class SubscriptionManager:
         )
 
     def _runnable(self) -> dict[str, Subscription]:
+        """Return what may run; what was refused is looked at again now and then, since an operator may have mended it."""
+        if self._refused and time.monotonic() >= self._next_enrolment:
+            self._next_enrolment = time.monotonic() + ENROL_AGAIN_SECONDS
+            for name in tuple(self._refused):
+                self._enrol(self._subscriptions[name])
         return {name: found for name, found in self._subscriptions.items() if name not in self._refused}
 
     def _start_worker(self, subscription: Subscription, lease: Lease) -> Worker:

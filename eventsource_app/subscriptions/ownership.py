@@ -9,6 +9,7 @@ from typing import Final
 from eventsource_app.subscriptions import checkpoints, heartbeats
 from eventsource_app.subscriptions.checkpoints import CheckpointRow, Lease
 from eventsource_app.subscriptions.circuit_breaker import BreakerState
+from eventsource_app.subscriptions.config import ConfigurationError
 from eventsource_app.subscriptions.enrolment import may_run
 from eventsource_app.subscriptions.lane import Lane
 from eventsource_app.subscriptions.partitions import Pin, fair_share
@@ -43,6 +44,7 @@ class Ownership:
         self._heartbeat_file = heartbeat_file
         self._workers: dict[int, Worker] = {}
         self._reported_stuck: set[int] = set()
+        self._reported_pins: set[str] = set()
         self._next_claim = self._next_beat = 0.0
 
     @property
@@ -110,7 +112,13 @@ class Ownership:
         return fair_share(row_count_by_rivals=[max(live.get(row.subscription, 1), 1) for row in rows])
 
     def _pin_allows(self, row: CheckpointRow) -> bool:
-        return self._pin is None or self._pin.allows(row.subscription, row.partition, row.partition_count)
+        try:
+            return self._pin is None or self._pin.allows(row.subscription, row.partition, row.partition_count)
+        except ConfigurationError as error:
+            if row.subscription not in self._reported_pins:
+                self._reported_pins.add(row.subscription)
+                logger.critical("Subscription refused", extra={"subscription": row.subscription, "error_message": str(error)})
+            return False
 
     def _take(self, subscription: Subscription, row: CheckpointRow) -> None:
         lease = checkpoints.claim(self._using, row, self._worker_id, self._lease_seconds)

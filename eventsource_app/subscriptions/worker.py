@@ -33,6 +33,8 @@ from eventsource_app.subscriptions.shutdown import StopRequest
 
 logger = logging.getLogger("eventsource.worker")
 TICK_SECONDS: Final = 0.5
+# An idle worker looks at its row so often: a pause, a rebuild, a lost lease are seen within this time.
+LOOK_SECONDS: Final = 1.0
 RETRY_SHARE: Final = 10
 SESSION_SETTINGS: Final = """
 SELECT set_config('statement_timeout', %s, false), set_config('idle_in_transaction_session_timeout', %s, false),
@@ -212,7 +214,7 @@ class Worker:
     def _deliver(self, page: Page) -> None:
         finished = self._delivery.deliver(page)
         self.lane.done(len(page.events))
-        self._next_renewal = time.monotonic() + self._lease_seconds / 3
+        self._next_renewal = time.monotonic() + min(self._lease_seconds / 3, LOOK_SECONDS)
         self._must_resync = not finished
 
     def _retry_if_due(self) -> None:
@@ -234,7 +236,7 @@ class Worker:
     def _renew(self) -> int:
         """Renew the lease and look at the row: is it running, is anything parked anew; return its position."""
         state, position, generation = checkpoints.renew(self._using, self.lease, self._lease_seconds)
-        self._next_renewal = time.monotonic() + self._lease_seconds / 3
+        self._next_renewal = time.monotonic() + min(self._lease_seconds / 3, LOOK_SECONDS)
         self._delivery.know_parked(generation)
         if state != "running":
             raise NotRunningError(self.subscription.name, state)

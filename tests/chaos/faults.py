@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tests.chaos.judge import ASKED
-from tests.chaos.tables import SET_TRAP
+from tests.chaos.tables import HOT_AGGREGATES, SET_TRAP, aggregate_ids
 
 if TYPE_CHECKING:
     from tests.chaos.campaign import Campaign, Place
@@ -133,8 +133,6 @@ def steal_lease(campaign: "Campaign") -> str:
 
 def _set_traps(campaign: "Campaign", kind: str, seconds: float, aggregates: int = 1) -> str:
     """Lay traps at the next event, or the next few, of aggregates that are written often, for one subscription."""
-    from tests.chaos.writer import HOT_AGGREGATES, aggregate_ids
-
     name = campaign.choice.choice(sorted(ASKED))
     with campaign.connect() as database:
         for aggregate_id in campaign.choice.sample(aggregate_ids(HOT_AGGREGATES), aggregates):

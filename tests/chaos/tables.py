@@ -1,6 +1,8 @@
 """What the campaign keeps beside the engine's tables: read models that show loss, doubling and disorder, and traps."""
 
+import random
 from typing import Any
+from uuid import UUID
 
 import psycopg
 
@@ -28,7 +30,16 @@ VALUES (%s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s))
 """
 HEAL = "UPDATE chaos_trap SET healed_at = clock_timestamp() WHERE healed_at IS NULL AND (%s OR heals_at <= clock_timestamp())"
 
+# Every other append goes to one of the first few aggregates, where the traps are.
+AGGREGATES, HOT_AGGREGATES = 120, 15
+
 Database = psycopg.Connection[Any]
+
+
+def aggregate_ids(count: int = AGGREGATES) -> list[UUID]:
+    """The aggregates that all writers share, the same for everybody."""
+    numbers = random.Random(4)
+    return [UUID(int=numbers.getrandbits(128), version=4) for _ in range(count)]
 
 
 def heal(database: Database, *, everything: bool = False) -> int:

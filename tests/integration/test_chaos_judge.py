@@ -1,6 +1,7 @@
 """The campaign's judge can be trusted: it finds nothing wrong with the engine, and says what an engine of ours broken on purpose did."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -9,11 +10,17 @@ from django.db import connection, connections
 
 from eventsource_app.events import DomainEvent
 from eventsource_app.store import EventStore, ExpectedVersion, RecordedEvent, StreamId
-from eventsource_app.subscriptions import SubscriptionConfig, SubscriptionManager, checkpoints, dead_letters, delivery
+from eventsource_app.subscriptions import (
+    SubscriptionConfig,
+    SubscriptionManager,
+    checkpoints,
+    dead_letters,
+    delivery,
+)
 from tests.chaos import tables
 from tests.chaos.judge import ASKED, Verdict, judge
 from tests.chaos.projections import AGGREGATE, COMMON, OWN, PROJECTIONS, ChaosAdded, ChaosTaken, registry
-from tests.chaos.writer import aggregate_ids
+from tests.chaos.tables import aggregate_ids
 from tests.waiting import wait_for
 
 AGGREGATES, ROUNDS = 4, 6
@@ -129,7 +136,7 @@ def test_it_sees_a_skip_when_the_checkpoint_runs_ahead(
     mine = checkpoints.advance
 
     def too_far(using: str, lease: Any, read: int, progress: Any, seconds: float) -> None:
-        mine(using, lease, read, delivery.replace(progress, position=progress.position + 1), seconds)
+        mine(using, lease, read, replace(progress, position=progress.position + 1), seconds)
 
     monkeypatch.setattr(checkpoints, "advance", too_far)
     differences = "\n".join(run_through_a_failure(database).differences)

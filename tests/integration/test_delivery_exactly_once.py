@@ -29,6 +29,7 @@ OTHER_BACKENDS = (
     "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() "
     "AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
 )
+WAITING = "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda strategy: strategy.value)
@@ -128,7 +129,7 @@ def test_a_stolen_lease_ends_the_owners_work_at_its_next_attempt(world: World) -
                 "lease_expires_at = now() + interval '1 hour'"
             )
         )
-        wait_for(lambda: query("SELECT 1 FROM pg_locks WHERE NOT granted"), what="the thief to wait")
+        wait_for(lambda: query(WAITING), what="the thief to wait")
         assert Checkpoint.objects.get().owner != "thief"
     thief.join()
 
@@ -231,6 +232,26 @@ def test_a_checkpoint_that_somebody_moved_is_believed(world: World) -> None:
 
     wait_for(lambda: len(world.delivered()) == 7, what="a replay")
     assert world.delivered() == [*log, *log[3:]]
+
+
+def test_a_reset_between_two_attempts_is_believed(world: World) -> None:
+    """Whatever was read ahead, and whatever memory says: the next attempt begins at the row's position."""
+    streams = world.accounts(10)
+    log = world.log()
+    with Gate() as gate:
+        world.ledger.traps[streams[4].aggregate_id, 1] = gate
+        world.start(checkpoint_strategy=CheckpointStrategy.EVERY_EVENT)
+        gate.wait_until_reached()
+        reset = in_background(
+            lambda: run_sql("UPDATE eventsource_app_checkpoint SET position = %s", [log[0]])
+        )
+        wait_for(lambda: query(WAITING), what="the reset to wait")
+    reset.join()
+
+    wait_for(lambda: world.delivered().count(log[1]) == 2 and world.position() >= log[-1], what="a replay")
+    before = len(world.delivered()) - 9
+    assert before >= 5
+    assert world.delivered() == [*log[:before], *log[1:]]
 
 
 def test_a_paused_subscription_waits_and_goes_on(world: World) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from eventsource_app.models import Checkpoint, DeadLetter
 from eventsource_app.store.slots import get_partition_for_aggregate
-from eventsource_app.subscriptions import Projection, SubscriptionConfig, control
+from eventsource_app.subscriptions import Projection, SubscriptionConfig, control, repartitioning
 from eventsource_app.subscriptions.control import BusyError, ControlError, UnknownSubscriptionError
 from eventsource_app.subscriptions.rebuilding import accept_event_types, letters_above, reset_checkpoint
 from eventsource_app.subscriptions.registry import Subscription
@@ -325,6 +325,17 @@ class TestChangePartitions:
         control.resume(NAME, WHO)
         world.catch_up(partitions=2)
         world.assert_each_once()
+
+    def test_rows_at_different_positions_are_never_rewritten(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.accounts(4)
+        world.catch_up(partitions=2)
+        self._set_back(world, 0, 0)
+        monkeypatch.setattr(repartitioning, "_drain", lambda *_: None)
+        with pytest.raises(ControlError, match="somebody moved a checkpoint"):
+            change_partitions(NAME, 1, WHO, store=world.store, subscriptions=code(world))
+        assert Checkpoint.objects.count() == 2
 
     def test_a_paused_subscription_in_one_place_stays_paused(self, world: World) -> None:
         world.catch_up(partitions=2)

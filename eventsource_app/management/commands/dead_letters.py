@@ -10,8 +10,8 @@ from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Q, QuerySet
 
 from eventsource_app.management.operating import USAGE, add_who, sentences, who_asks
-from eventsource_app.management.progress import Progress
 from eventsource_app.models import DeadLetter
+from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.subscriptions import letters
 from eventsource_app.subscriptions.letters import LetterResult, RetryReport

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DEFAULT_DB_ALIAS
 
-from eventsource_app.management.progress import Progress
+from eventsource_app.observability.progress import Progress
 from eventsource_app.store.export_line import ImportRefusedError
 from eventsource_app.store.importing import CHUNK_LINES, import_events
 

@@ -6,7 +6,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DEFAULT_DB_ALIAS
 
 from eventsource_app.management.operating import add_who, sentences, who_asks
-from eventsource_app.management.progress import Progress
+from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.subscriptions import SubscriptionManager
 from eventsource_app.subscriptions.control import declared

@@ -22,7 +22,8 @@ WITH worker AS (
        AND phase NOT IN ('stopped', 'forced'))
 SELECT clock_timestamp(), log.last_value,
        (SELECT count(*) FROM worker), (SELECT min(started_at) FROM worker),
-       c.subscription, c.partition, c.partition_count, c.position, c.state, c.breaker, c.owner,
+       c.subscription, c.partition, c.partition_count, c.position,
+       CASE WHEN c.state = 'running' AND c.position < c.rebuild_target THEN 'rebuilding' ELSE c.state END, c.breaker, c.owner,
        c.owner IS NOT NULL AND (c.lease_expires_at > clock_timestamp()
                                 OR EXISTS (SELECT FROM worker WHERE worker.worker_id = c.owner)),
        c.events_processed, c.events_failed, c.last_error, c.last_error_at, c.started_at,

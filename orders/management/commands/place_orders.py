@@ -25,7 +25,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         chance = random.Random(options["seed"])  # noqa: S311 - a mix of orders, no secret
-        progress = Progress("Placing orders", options["count"])
+        progress = Progress("Placing orders", "orders", options["count"])
         statuses: Counter[str] = Counter()
         try:
             for _number in paced(options["count"], options["rate"]):

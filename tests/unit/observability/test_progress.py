@@ -23,7 +23,7 @@ class Clock:
 
 def test_rate_and_time_left_follow_the_clock() -> None:
     clock = Clock()
-    progress = Progress("Working", 100, io.StringIO(), clock)
+    progress = Progress("Working", "parts", 100, io.StringIO(), clock)
     assert (progress.rate, progress.seconds_left) == (0.0, None)
     clock.now += 2
     progress.advance(20)
@@ -32,25 +32,26 @@ def test_rate_and_time_left_follow_the_clock() -> None:
 
 def test_a_terminal_gets_one_line_in_place() -> None:
     clock, terminal = Clock(), Terminal()
-    progress = Progress("Working", 4, terminal, clock)
+    progress = Progress("Working", "parts", 4, terminal, clock)
     progress.advance()
     assert terminal.getvalue() == ""
     clock.now += 1
     progress.advance()
     progress.finish()
-    assert terminal.getvalue() == "\rWorking: 2/4, 2/s, 1 s left\x1b[K" * 2 + "\n"
+    line = "\r\x1b[KWorking: 2 of 4 (50 %) parts, 2/s"
+    assert terminal.getvalue() == f"{line}, 1 s left{line}\n"
 
 
 def test_elsewhere_it_is_a_log_line_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     clock, stream = Clock(), io.StringIO()
-    progress = Progress("Working", 1000, stream, clock)
+    progress = Progress("Working", "parts", 1000, stream, clock)
     for _ in range(25):
         clock.now += 1
         progress.advance()
     assert stream.getvalue() == ""
     lines = [vars(record) for record in caplog.records if record.name == "eventsource.progress"]
     assert [(line["message"], line["done_count"], line["seconds_left"]) for line in lines] == [
-        ("Working", 10, 990.0),
-        ("Working", 20, 980.0),
+        ("Working in progress", 10, 990.0),
+        ("Working in progress", 20, 980.0),
     ]

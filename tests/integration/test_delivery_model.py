@@ -1,0 +1,326 @@
+"""Delivery, parking and retry against a simple model: whatever happens in whatever order, the read model is what the model says."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from eventsource_app.store import EventStore, ExpectedVersion, RecordedEvent
+from eventsource_app.subscriptions import (
+    CheckpointStrategy,
+    Projection,
+    SubscriptionConfig,
+    checkpoints,
+    letters,
+)
+from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
+from eventsource_app.subscriptions.delivery import Delivery, Limits
+from eventsource_app.subscriptions.errors import ErrorCallbacks
+from eventsource_app.subscriptions.lane import Page
+from eventsource_app.subscriptions.redelivery import Redelivery
+from eventsource_app.subscriptions.registry import Subscription
+from tests.builders import a_store, a_stream, payments
+from tests.integration.ledger import MAKE_TABLE, NAME, BatchLedger, Ledger, query, run_sql
+
+USING = "default"
+AGGREGATES = 4
+MAX_RETRIES = 2
+Spot = tuple[int, int]  # which aggregate, which version
+aggregates = st.integers(0, AGGREGATES - 1)
+chosen = st.integers(0, 50)  # picks one of what there is
+
+
+@dataclass
+class Letter:
+    """A dead letter as the model has it."""
+
+    spot: Spot
+    state: str
+    retry_count: int = 0
+    replayed_through: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in ("parked", "dead") or self.replayed_through is not None
+
+
+class Model:
+    """What must be true. Events are known by their index in the log; ``committed`` is how many the checkpoint has passed."""
+
+    def __init__(self) -> None:
+        self.log: list[Spot] = []
+        self.poison: set[Spot] = set()
+        self.applied: dict[int, list[int]] = {number: [] for number in range(AGGREGATES)}
+        self.letters: dict[int, Letter] = {}
+        self.run: list[int] = []
+        self.committed = self.read = 0
+
+    def deliver(self, count: int) -> None:
+        """Hand over the next events; a run of failures is parked by the first success after it, or at the log's end."""
+        end = min(self.read + count, len(self.log))
+        for index in range(self.read, end):
+            self._deliver_one(index)
+        self.read = end
+        if not self.run or end == len(self.log):
+            self._commit(end)
+
+    def _deliver_one(self, index: int) -> None:
+        number, version = self.log[index]
+        if number in self.blocked():
+            if not self.run:
+                self._commit(index + 1)
+        elif (number, version) in self.poison:
+            self.run.append(index)
+        else:
+            self.applied[number].append(version)
+            self._commit(index + 1)
+
+    def _commit(self, end: int) -> None:
+        for index in self.run:
+            self.letters[index] = Letter(self.log[index], "parked")
+        self.run, self.committed = [], end
+
+    def blocked(self) -> set[int]:
+        return {self.log[index][0] for index in (*self.open_letters(), *self.run)}
+
+    def open_letters(self) -> list[int]:
+        return sorted(index for index, letter in self.letters.items() if letter.is_open)
+
+    def crash(self) -> None:
+        self.run, self.read = [], self.committed
+
+    def due(self) -> int | None:
+        """The letter that the worker would try next, when every waiting time is over."""
+        found = [i for i in self.open_letters() if self.letters[i].state != "dead"]
+        return found[0] if found else None
+
+    def retry(self, index: int) -> bool:
+        """One attempt; say whether there is anything left to try behind it."""
+        letter = self.letters[index]
+        own = letter.replayed_through is None
+        following = index if own else self._next_follower(letter)
+        if following is None:
+            letter.replayed_through = None
+            return False
+        if self.log[following] in self.poison:
+            self._fail(letter, own, following)
+            return False
+        self.applied[letter.spot[0]].append(self.log[following][1])
+        letter.state = "resolved" if own else letter.state
+        letter.replayed_through = following
+        return True
+
+    def _fail(self, letter: Letter, own: bool, following: int) -> None:
+        if own:
+            letter.retry_count += 1
+            letter.state = "dead" if letter.retry_count + 1 > MAX_RETRIES else "parked"
+        else:
+            letter.replayed_through = None
+            self.letters[following] = Letter(self.log[following], "parked")
+
+    def _next_follower(self, letter: Letter) -> int | None:
+        assert letter.replayed_through is not None
+        behind = range(letter.replayed_through + 1, self.committed)
+        return next((index for index in behind if self.log[index][0] == letter.spot[0]), None)
+
+    def discard(self, index: int) -> None:
+        self.letters[index].state, self.letters[index].replayed_through = "discarded", index
+
+    def retry_all_behind(self, index: int) -> None:
+        while self.retry(index):
+            pass
+
+
+class Machine(RuleBasedStateMachine):
+    """The engine's delivery and redelivery beside the model, on a real database."""
+
+    @initialize(
+        in_batches=st.booleans(), strategy=st.sampled_from(CheckpointStrategy), batch_size=st.integers(1, 4)
+    )
+    def begin(self, in_batches: bool, strategy: CheckpointStrategy, batch_size: int) -> None:
+        run_sql(
+            "TRUNCATE eventsource_app_event, eventsource_app_checkpoint, eventsource_app_deadletter, ledger_line"
+        )
+        self.model = Model()
+        self.store: EventStore = a_store()
+        self.streams = [a_stream() for _ in range(AGGREGATES)]
+        self.events: list[RecordedEvent] = []
+        self.ledger = Ledger()
+        projection: Projection = BatchLedger() if in_batches else self.ledger
+        if isinstance(projection, BatchLedger):
+            projection.ledger = self.ledger
+        config = SubscriptionConfig(
+            batch_size=batch_size,
+            checkpoint_strategy=strategy,
+            circuit_breaker_enabled=False,
+            max_retries=MAX_RETRIES,
+            initial_retry_delay=3600,
+            max_retry_delay=3600,
+        )
+        self.subscription = Subscription(NAME, projection, config)
+        checkpoints.create(USING, NAME, 1, 1, self.subscription.event_types)
+        self.take_over()
+
+    def take_over(self) -> None:
+        """What a process does that finds an expired lease, of one that did not die of the event it had marked."""
+        run_sql(
+            "UPDATE eventsource_app_checkpoint SET lease_expires_at = now() - interval '1 second', careful_position = NULL"
+        )
+        (row,) = checkpoints.find(USING, [NAME])
+        lease = checkpoints.claim(USING, row, "worker", 3600)
+        assert lease is not None
+        limits, callbacks = Limits(3600, lambda: False), ErrorCallbacks()
+        breaker = CircuitBreaker(self.subscription.config)
+        self.delivery = Delivery(self.subscription, USING, lease, limits, callbacks, breaker)
+        self.redelivery = Redelivery(self.subscription, USING, lease, 3600, callbacks, self.store)
+
+    # What happens
+
+    @rule(number=aggregates, count=st.integers(1, 3), poisoned=st.sets(st.integers(0, 2)))
+    def append(self, number: int, count: int, poisoned: set[int]) -> None:
+        """Append to one aggregate; the handler will fail at some of it."""
+        stream, version = self.streams[number], self.store.stream_version(self.streams[number])
+        expected = ExpectedVersion.exact(version) if version else ExpectedVersion.NO_STREAM
+        self.store.append(stream, payments(stream, count, version + 1), expected)
+        self.events += self.store.read_stream(stream, version + 1)
+        for place in range(count):
+            spot = (number, version + 1 + place)
+            self.model.log.append(spot)
+            if place in poisoned:
+                self.model.poison.add(spot)
+                self.ledger.fails_at(stream, spot[1], ValueError("poison"))
+
+    @precondition(lambda self: self.model.poison)
+    @rule(which=chosen)
+    def heal(self, which: int) -> None:
+        spots = sorted(self.model.poison)
+        number, version = spots[which % len(spots)]
+        self.model.poison.remove((number, version))
+        del self.ledger.traps[self.streams[number].aggregate_id, version]
+
+    @rule(count=st.integers(1, 9))
+    def deliver(self, count: int) -> None:
+        read = self.model.read
+        events = self.events[read : read + count]
+        after = self.position_of(read)
+        page = Page(after, events, events[-1].position if events else after, read + count >= len(self.events))
+        assert self.delivery.deliver(page)
+        self.model.deliver(count)
+
+    @rule(processes=st.booleans())
+    def crash(self, processes: bool) -> None:
+        """The connection is lost, or the whole process: what was not committed is forgotten."""
+        self.model.crash()
+        if processes:
+            self.take_over()
+        else:
+            self.delivery.forget(self.delivery.position)
+
+    @precondition(lambda self: self.model.letters)
+    @rule(times=st.integers(1, 4))
+    def retry_due(self, times: int) -> None:
+        """Time goes by, and the worker tries what is due, an attempt at a time."""
+        for _ in range(times):
+            run_sql("UPDATE eventsource_app_deadletter SET next_retry_at = now() WHERE state = 'parked'")
+            due = self.model.due()
+            assert self.redelivery.retry_due() is (due is not None)
+            if due is not None:
+                self.model.retry(due)
+
+    @precondition(lambda self: self.model.open_letters())
+    @rule(which=chosen)
+    def operator_retries(self, which: int) -> None:
+        index = self.pick(which)
+        letters.retry_letter(self.letter_id(index), "me", store=self.store, subscriptions=self.known)
+        self.model.retry_all_behind(index)
+
+    @precondition(
+        lambda self: any(self.model.letters[i].state in ("parked", "dead") for i in self.model.open_letters())
+    )
+    @rule(which=chosen)
+    def operator_discards(self, which: int) -> None:
+        index = self.pick(which, "parked", "dead")
+        letters.discard(self.letter_id(index), "me", "no use", store=self.store, subscriptions=self.known)
+        self.model.discard(index)
+        self.model.retry_all_behind(index)
+
+    # What must be true
+
+    @invariant()
+    def each_aggregate_has_what_the_model_says_in_that_order(self) -> None:
+        numbers: dict[UUID, int] = {stream.aggregate_id: n for n, stream in enumerate(self.streams)}
+        applied: dict[int, list[int]] = {number: [] for number in range(AGGREGATES)}
+        for aggregate_id, version in query("SELECT aggregate_id, version FROM ledger_line ORDER BY number"):
+            applied[numbers[aggregate_id]].append(version)
+        assert applied == self.model.applied
+
+    @invariant()
+    def the_letters_are_the_models(self) -> None:
+        rows = query(
+            "SELECT position, state, retry_count, replayed_through FROM eventsource_app_deadletter ORDER BY position"
+        )
+        assert rows == [
+            (
+                self.events[index].position,
+                letter.state,
+                letter.retry_count,
+                None if letter.replayed_through is None else self.events[letter.replayed_through].position,
+            )
+            for index, letter in sorted(self.model.letters.items())
+        ]
+
+    @invariant()
+    def the_checkpoint_is_where_the_model_is(self) -> None:
+        rows = query("SELECT position, events_processed FROM eventsource_app_checkpoint")
+        applied = sum(len(versions) for versions in self.model.applied.values())
+        assert rows == [(self.position_of(self.model.committed), applied)]
+
+    # Helpers
+
+    @property
+    def known(self) -> dict[str, Subscription]:
+        return {NAME: self.subscription}
+
+    def position_of(self, passed: int) -> int:
+        """The position of a checkpoint that has passed so many events."""
+        return self.events[passed - 1].position if passed else 1
+
+    def pick(self, which: int, *states: str) -> int:
+        found = [i for i in self.model.open_letters() if not states or self.model.letters[i].state in states]
+        return found[which % len(found)]
+
+    def letter_id(self, index: int) -> int:
+        found: list[tuple[Any, ...]] = query(
+            "SELECT id FROM eventsource_app_deadletter WHERE position = %s", [self.events[index].position]
+        )
+        return int(found[0][0])
+
+
+@pytest.mark.slow
+def test_whatever_happens_the_read_model_is_what_the_model_says(transactional_db: None) -> None:
+    run_sql(MAKE_TABLE)
+    try:
+        run_state_machine_as_test(  # type: ignore[no-untyped-call]
+            Machine,
+            settings=settings(
+                max_examples=120,
+                stateful_step_count=30,
+                deadline=None,
+                derandomize=True,
+                phases=(Phase.generate, Phase.shrink),
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+    finally:
+        run_sql("DROP TABLE ledger_line CASCADE")
