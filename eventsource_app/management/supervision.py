@@ -58,7 +58,11 @@ class Supervision:
             return
         if child.restart_at is not None:
             if time.monotonic() >= child.restart_at:
-                child.process, child.started_at, child.restart_at = _spawn(child.command), time.monotonic(), None
+                child.process, child.started_at, child.restart_at = (
+                    _spawn(child.command),
+                    time.monotonic(),
+                    None,
+                )
                 child.status = None
             return
         child.status = child.process.poll()

@@ -2,15 +2,28 @@
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Protocol
 from uuid import UUID
 
 VALID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 correlation_id: ContextVar[str | None] = ContextVar("correlation_id", default=None)
-causation_id: ContextVar[UUID | None] = ContextVar("causation_id", default=None)
+
+
+class Cause(Protocol):
+    """A stored event in whose name something is done."""
+
+    @property
+    def event_id(self) -> UUID: ...
+
+    @property
+    def correlation_id(self) -> str | None: ...
+
+
+_cause: ContextVar[Cause | UUID | None] = ContextVar("cause", default=None)
 
 
 def is_valid_correlation_id(value: str) -> bool:
@@ -25,7 +38,8 @@ def current_correlation_id() -> str | None:
 
 def current_causation_id() -> UUID | None:
     """Return the id of the event that is being handled now, or None outside any `caused_by` block."""
-    return causation_id.get()
+    cause = _cause.get()
+    return cause if cause is None or isinstance(cause, UUID) else cause.event_id
 
 
 @contextmanager
@@ -43,12 +57,29 @@ def correlation(value: str) -> Iterator[str]:
 @contextmanager
 def caused_by(event_id: UUID, event_correlation_id: str | None) -> Iterator[None]:
     """Do what is inside in the name of a stored event: what it appends carries its id as the causation id."""
-    tokens = causation_id.set(event_id), correlation_id.set(event_correlation_id)
-    try:
+    with caused_by_each():
+        _cause.set(event_id)
+        correlation_id.set(event_correlation_id)
         yield
+
+
+@contextmanager
+def caused_by_each() -> Iterator[Callable[[Cause], None]]:
+    """Do many things in a row, each in the name of the event that the yielded function was last called with.
+
+    One block for a whole batch: a block, and an id made of text, for each event would cost as much as its handler.
+    """
+    tokens = _cause.set(None), correlation_id.set(correlation_id.get())
+    try:
+        yield _begin
     finally:
-        causation_id.reset(tokens[0])
+        _cause.reset(tokens[0])
         correlation_id.reset(tokens[1])
+
+
+def _begin(cause: Cause) -> None:
+    _cause.set(cause)
+    correlation_id.set(cause.correlation_id)
 
 
 class CorrelationFilter(logging.Filter):

@@ -67,7 +67,11 @@ def _handler_for(manager: Probed, using: str) -> type[BaseHTTPRequestHandler]:
 
         def do_GET(self) -> None:
             report = answer(manager, using, self.path.partition("?")[0].rstrip("/"))
-            body = report.model_dump_json() if report else '{"detail":"There are /health, /health/ready and /health/live."}'
+            body = (
+                report.model_dump_json()
+                if report
+                else '{"detail":"There are /health, /health/ready and /health/live."}'
+            )
             self.send_response(report.http_status if report else 404)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body.encode())))

@@ -37,7 +37,7 @@ class RecordedEvent:
     def from_row(cls, row: Row, registry: EventRegistry) -> "RecordedEvent":
         """Make one of a row of ``COLUMNS``."""
         recorded = cls.__new__(cls)
-        recorded._stored = StoredEvent._make(row[:12])
+        recorded._stored = _new_tuple(StoredEvent, row[:12])  # _make, without its check of the length
         recorded.position = row[12]
         recorded._recorded_at = row[13]
         recorded._registry = registry
@@ -68,7 +68,7 @@ class RecordedEvent:
 
     @property
     def event_type(self) -> str:
-        return self.envelope.event_type
+        return (self._stored or self.event).event_type
 
     @property
     def aggregate_type(self) -> str:
@@ -84,7 +84,7 @@ class RecordedEvent:
 
     @property
     def correlation_id(self) -> str | None:
-        return self.envelope.correlation_id
+        return (self._stored or self.event).correlation_id
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, RecordedEvent):
@@ -100,6 +100,9 @@ class RecordedEvent:
 
     def __repr__(self) -> str:
         return f"<RecordedEvent {self.event_type} v{self.aggregate_version} of {self.aggregate_id} at {self.position}>"
+
+
+_new_tuple = tuple.__new__
 
 
 def _uuid(value: UUID | str) -> UUID:

@@ -108,7 +108,9 @@ class LeaseLostError(Interruption):
     """Another process owns the partition now; what this one was about to do is undone."""
 
     def __init__(self, subscription: str, partition: int) -> None:
-        super().__init__(f"The lease of {subscription} (partition {partition}) went to another process; stepping back.")
+        super().__init__(
+            f"The lease of {subscription} (partition {partition}) went to another process; stepping back."
+        )
         self.subscription, self.partition = subscription, partition
 
 
@@ -227,7 +229,9 @@ def count(using: str, name: str, slot: int, progress: Progress) -> None:
 def advance(using: str, lease: Lease, read: int, progress: Progress, lease_seconds: float) -> None:
     """Move the locked row and renew the lease; never backwards."""
     if progress.position < read:
-        raise ValueError(f"The checkpoint of {lease.subscription} cannot go back from {read} to {progress.position}.")
+        raise ValueError(
+            f"The checkpoint of {lease.subscription} cannot go back from {read} to {progress.position}."
+        )
     params = {
         "id": lease.checkpoint_id,
         "epoch": lease.epoch,

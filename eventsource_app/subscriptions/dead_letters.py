@@ -131,7 +131,12 @@ class OpenLetter:
 
 def park(using: str, subscription: str, scope: str, failure: Failure) -> None:
     """Write the letter in the caller's transaction, beside the checkpoint that moves past the event."""
-    params = {"subscription": subscription, "scope": scope, "position": failure.recorded.position, **failure.columns()}
+    params = {
+        "subscription": subscription,
+        "scope": scope,
+        "position": failure.recorded.position,
+        **failure.columns(),
+    }
     execute(using, PARK, params)
 
 

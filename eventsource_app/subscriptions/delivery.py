@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from django.db import connections, transaction
 
-from eventsource_app.observability.correlation import caused_by
+from eventsource_app.observability.correlation import caused_by_each
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.subscriptions import checkpoints, dead_letters
 from eventsource_app.subscriptions.checkpoints import Interruption, Lease, LockedCheckpoint, Progress
@@ -31,6 +31,7 @@ from eventsource_app.subscriptions.errors import (
     describe,
 )
 from eventsource_app.subscriptions.lane import Page
+from eventsource_app.subscriptions.projection import Projection
 from eventsource_app.subscriptions.registry import Subscription
 from eventsource_app.subscriptions.retry import delay_before
 
@@ -38,13 +39,17 @@ logger = logging.getLogger("eventsource.worker")
 # So many owners must have died at one position before events are tried alone, and so many of one event to park it.
 CAREFUL_AFTER = 2
 DEATHS_TO_PARK = 2
+# How often a batch of quick handlers looks whether it must end.
+LOOK_SECONDS = 0.01
 
 
 class CheckpointMovedError(Interruption):
     """Somebody moved the checkpoint (a reset, a rebuild); what was read ahead is of no use."""
 
     def __init__(self, name: str, expected: int, found: int) -> None:
-        super().__init__(f"The checkpoint of {name} was expected at {expected} and is at {found}; reading again from there.")
+        super().__init__(
+            f"The checkpoint of {name} was expected at {expected} and is at {found}; reading again from there."
+        )
         self.expected, self.found = expected, found
 
 
@@ -160,7 +165,9 @@ class Delivery:
                 while self.position < part.through:
                     if part.events and self._limits.stopping():
                         return False
-                    handled += self._attempt(Page(self.position, _above(part.events, self.position), part.through))
+                    handled += self._attempt(
+                        Page(self.position, _above(part.events, self.position), part.through)
+                    )
         except Interruption:
             raise
         except Exception as error:
@@ -176,7 +183,11 @@ class Delivery:
         if len(rest.events) > 1:
             logger.warning(
                 "Batch failed, replayed one event at a time",
-                extra={"subscription": self._subscription.name, "error_message": describe(error), "events": len(rest.events)},
+                extra={
+                    "subscription": self._subscription.name,
+                    "error_message": describe(error),
+                    "events": len(rest.events),
+                },
             )
         return self._deliver_singly(rest)
 
@@ -250,7 +261,9 @@ class Delivery:
         self._failed += 1
         self._report(recorded, error, classification, 0)
         if not self._config.continue_on_error:
-            self._stop(f"{recorded.event_type} at position {recorded.position} failed: {describe(error)}", error)
+            self._stop(
+                f"{recorded.event_type} at position {recorded.position} failed: {describe(error)}", error
+            )
         self._run.append(Failure(recorded, error, classification, delay))
         if self._breaker.failed(len({failure.aggregate for failure in self._run})):
             self._open_breaker(error)
@@ -288,12 +301,16 @@ class Delivery:
                     parked=1 if parks else 0,
                     error=describe(parks[-1].error) if parks else None,
                 )
-                checkpoints.advance(self._using, self._lease, locked.position, progress, self._limits.lease_seconds)
+                checkpoints.advance(
+                    self._using, self._lease, locked.position, progress, self._limits.lease_seconds
+                )
         except Exception as error:
             if not committed:
                 raise
             # A handler's on_commit hook raised: the commit stands, so nothing is replayed.
-            logger.exception("An on_commit hook failed after the commit", extra={"error_message": describe(error)})
+            logger.exception(
+                "An on_commit hook failed after the commit", extra={"error_message": describe(error)}
+            )
         self.position = progress.position
         self._failed = 0
         if parks:
@@ -366,9 +383,15 @@ class Delivery:
         return failed
 
     def _report(
-        self, recorded: RecordedEvent | None, error: BaseException, classification: ErrorClassification, retry_count: int
+        self,
+        recorded: RecordedEvent | None,
+        error: BaseException,
+        classification: ErrorClassification,
+        retry_count: int,
     ) -> None:
-        self._callbacks.report(error_info(self._subscription.name, recorded, error, classification, retry_count))
+        self._callbacks.report(
+            error_info(self._subscription.name, recorded, error, classification, retry_count)
+        )
 
 
 class DeadLetterLimitError(Interruption):
@@ -394,11 +417,22 @@ def run_handlers(
             if start + size < len(events) and must_cut(time.monotonic() - started):
                 return events[start + size - 1].position
         return None
-    for recorded in events:
-        with caused_by(recorded.event_id, recorded.correlation_id):
+    return _run_each(projection, events, started, must_cut)
+
+
+def _run_each(
+    projection: Projection, events: list[RecordedEvent], started: float, must_cut: Callable[[float], bool]
+) -> int | None:
+    last, look_at = events[-1], started
+    with caused_by_each() as begin:
+        for recorded in events:
+            begin(recorded)
             projection.handle(recorded)
-        if recorded is not events[-1] and must_cut(time.monotonic() - started):
-            return recorded.position
+            now = time.monotonic()
+            if now >= look_at and recorded is not last:
+                if must_cut(now - started):
+                    return recorded.position
+                look_at = now + LOOK_SECONDS
     return None
 
 
@@ -435,4 +469,8 @@ def _aggregate(recorded: RecordedEvent) -> Aggregate:
 
 
 def _above(events: list[RecordedEvent], position: int) -> list[RecordedEvent]:
-    return events if not events or events[0].position > position else [r for r in events if r.position > position]
+    return (
+        events
+        if not events or events[0].position > position
+        else [r for r in events if r.position > position]
+    )

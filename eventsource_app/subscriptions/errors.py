@@ -121,7 +121,10 @@ _TABLE: list[tuple[tuple[type[BaseException], ...], ErrorClassification]] = [
     ((pg.ProgramLimitExceeded, pg.StatementTooComplex), _BAD_DATA),
     ((UnknownEventTypeError, NewerSchemaVersionError, UpcasterGapError, UnreadableEventError), _BUG),
     ((IntegrityError, DataError, ValidationError, InvalidEventError, ObjectDoesNotExist), _BAD_DATA),
-    ((OperationalError, InterfaceError, pg.OperationalError, pg.InterfaceError, ConnectionError), _INFRASTRUCTURE),
+    (
+        (OperationalError, InterfaceError, pg.OperationalError, pg.InterfaceError, ConnectionError),
+        _INFRASTRUCTURE,
+    ),
     ((TypeError, AttributeError, NameError), _BUG),
     ((ValueError, LookupError, ArithmeticError, InternalError, Error), _BAD_DATA),
 ]
@@ -181,7 +184,9 @@ class ErrorCallbacks:
                 if wants(info):
                     callback(info)
             except Exception:
-                logger.exception("Error callback failed", extra={"callback": getattr(callback, "__name__", repr(callback))})
+                logger.exception(
+                    "Error callback failed", extra={"callback": getattr(callback, "__name__", repr(callback))}
+                )
 
 
 def log_error(info: ErrorInfo) -> None:

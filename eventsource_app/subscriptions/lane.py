@@ -24,7 +24,6 @@ class Page:
     def followed_by(self, other: "Page") -> "Page":
         return Page(self.after, self.events + other.events, other.through, other.at_end)
 
-
     def batches(self, size: int) -> "list[Page]":
         """Return the page cut into pages of at most ``size`` events."""
         if len(self.events) <= size:

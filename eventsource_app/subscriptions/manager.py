@@ -93,14 +93,19 @@ class SubscriptionManager:
         self._reader = Reader(self.event_store, self._stop, self._ownership)
 
     def subscribe(
-        self, projection: Projection | type[Projection], config: SubscriptionConfig | None = None, name: str | None = None
+        self,
+        projection: Projection | type[Projection],
+        config: SubscriptionConfig | None = None,
+        name: str | None = None,
     ) -> None:
         """Have a projection follow the log under a name (its class's name by default), from ``start()`` on."""
         instance = projection() if isinstance(projection, type) else projection
         name = name or type(instance).__name__
         if name in self._subscriptions:
             raise ConfigurationError(f"Subscription {name!r} is there already; give this one another name.")
-        self._subscriptions[name] = Subscription(name, instance, configured(name, config or SubscriptionConfig()))
+        self._subscriptions[name] = Subscription(
+            name, instance, configured(name, config or SubscriptionConfig())
+        )
         if self._started_at is not None:
             self._enrol(self._subscriptions[name])
 
@@ -126,7 +131,10 @@ class SubscriptionManager:
         self._reader = Reader(self.event_store, self._stop, self._ownership)
         self._ownership.chores()
         self._reader.start()
-        logger.info("Subscriptions started", extra={"subscriptions": sorted(self._subscriptions), "worker_id": self.worker_id})
+        logger.info(
+            "Subscriptions started",
+            extra={"subscriptions": sorted(self._subscriptions), "worker_id": self.worker_id},
+        )
 
     def stop(self, reason: str = "stop() was called") -> ShutdownResult:
         """Stop gracefully: no more reading, running batches to their end, leases given back."""
@@ -233,7 +241,8 @@ class SubscriptionManager:
             "total_errors": sum(errors.values()),
             "total_dlq_count": sum(letters.values()),
             "subscriptions": {
-                name: {"errors": errors.get(name, 0), "dlq_count": letters[name]} for name in sorted(self._subscriptions)
+                name: {"errors": errors.get(name, 0), "dlq_count": letters[name]}
+                for name in sorted(self._subscriptions)
             },
         }
 
@@ -257,7 +266,11 @@ class SubscriptionManager:
 
     def _is_caught_up(self, target: int) -> bool:
         rows = checkpoints.find(self._using, sorted(self._subscriptions))
-        waiting = [r for r in rows if r.subscription not in self._refused and r.state == "running" and r.position < target]
+        waiting = [
+            r
+            for r in rows
+            if r.subscription not in self._refused and r.state == "running" and r.position < target
+        ]
         return not waiting or all(self._ownership.breaker_is_open(row) for row in waiting)
 
     def _enrol(self, subscription: Subscription) -> None:
@@ -266,7 +279,9 @@ class SubscriptionManager:
             enrol(self.event_store, subscription)
         except SubscriptionRefusedError as error:
             if self._refused.get(name) != str(error):
-                logger.critical("Subscription refused", extra={"subscription": name, "error_message": str(error)})
+                logger.critical(
+                    "Subscription refused", extra={"subscription": name, "error_message": str(error)}
+                )
             self._refused[name] = str(error)
         else:
             if self._refused.pop(name, None):
@@ -294,7 +309,13 @@ class SubscriptionManager:
 
     def _start_worker(self, subscription: Subscription, lease: Lease) -> Worker:
         worker = Worker(
-            subscription, self._using, lease, self._callbacks, self._stop, self._lease_seconds, self.event_store
+            subscription,
+            self._using,
+            lease,
+            self._callbacks,
+            self._stop,
+            self._lease_seconds,
+            self.event_store,
         )
         worker.lane.connect(self._reader.wake)
         worker.start()
@@ -316,6 +337,8 @@ class SubscriptionManager:
         try:
             heartbeats.leave(self._using, self.worker_id)
         except DatabaseError as error:
-            logger.warning("Heartbeat not taken back; it expires by itself", extra={"error_message": str(error)})
+            logger.warning(
+                "Heartbeat not taken back; it expires by itself", extra={"error_message": str(error)}
+            )
         finally:
             connections[self._using].close()

@@ -100,7 +100,11 @@ class Ownership:
             return
         share = self._share(rows)
         for row in rows:
-            if row.id not in self._workers and not row.leased and (row.is_orphan or len(self._workers) < share):
+            if (
+                row.id not in self._workers
+                and not row.leased
+                and (row.is_orphan or len(self._workers) < share)
+            ):
                 self._take(subscriptions[row.subscription], row)
         self._give_back(share)
 
@@ -117,7 +121,10 @@ class Ownership:
         except ConfigurationError as error:
             if row.subscription not in self._reported_pins:
                 self._reported_pins.add(row.subscription)
-                logger.critical("Subscription refused", extra={"subscription": row.subscription, "error_message": str(error)})
+                logger.critical(
+                    "Subscription refused",
+                    extra={"subscription": row.subscription, "error_message": str(error)},
+                )
             return False
 
     def _take(self, subscription: Subscription, row: CheckpointRow) -> None:
@@ -141,6 +148,9 @@ class Ownership:
         for worker in reversed([w for w in self.workers if not w.is_leaving]):
             if excess <= 0:
                 return
-            logger.info("Lease given back", extra={"subscription": worker.lease.subscription, "partition": worker.lease.partition})
+            logger.info(
+                "Lease given back",
+                extra={"subscription": worker.lease.subscription, "partition": worker.lease.partition},
+            )
             worker.leave()
             excess -= 1

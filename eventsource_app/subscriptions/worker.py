@@ -46,8 +46,14 @@ class Worker:
     """Moves one partition: takes pages from its lane, has them delivered, renews the lease while idle."""
 
     def __init__(
-        self, subscription: Subscription, using: str, lease: Lease, callbacks: ErrorCallbacks, stop: StopRequest,
-        lease_seconds: float = checkpoints.LEASE_SECONDS, store: EventStore | None = None,
+        self,
+        subscription: Subscription,
+        using: str,
+        lease: Lease,
+        callbacks: ErrorCallbacks,
+        stop: StopRequest,
+        lease_seconds: float = checkpoints.LEASE_SECONDS,
+        store: EventStore | None = None,
     ) -> None:
         self.subscription = subscription
         self.lease = lease
@@ -177,7 +183,7 @@ class Worker:
         page = self._next_page()
         if page is not None:
             self._deliver(page)
-        return self._retry_if_due()
+        return self._retry_if_due(is_idle=page is None)
 
     def _prepare_session(self) -> None:
         """Bound what a new connection may do to the others: hang in a statement, or vanish with the row's lock."""
@@ -217,14 +223,15 @@ class Worker:
         self._next_renewal = time.monotonic() + min(self._lease_seconds / 3, LOOK_SECONDS)
         self._must_resync = not finished
 
-    def _retry_if_due(self) -> None:
-        """Try one dead letter, in at most a tenth of the time."""
+    def _retry_if_due(self, *, is_idle: bool) -> None:
+        """Try one dead letter or follower: at once while there is nothing else, else in at most a tenth of the time."""
         if not self._delivery.has_open_letters or time.monotonic() < self._next_retry:
             return
         started = time.monotonic()
         worked = self._redelivery.retry_due()
         spent = time.monotonic() - started
-        self._next_retry = time.monotonic() + (spent * RETRY_SHARE if worked else TICK_SECONDS)
+        pause = 0.0 if is_idle else spent * RETRY_SHARE
+        self._next_retry = time.monotonic() + (pause if worked else TICK_SECONDS)
 
     def _renew_if_due(self) -> None:
         if time.monotonic() < self._next_renewal:
@@ -255,7 +262,8 @@ class Worker:
         self._outage_count += 1
         delay = backoff(self._outage_count, self.subscription.config)
         logger.warning(
-            "Subscription waits for the database", extra={**self._about(), "error_message": str(error), "delay_seconds": delay}
+            "Subscription waits for the database",
+            extra={**self._about(), "error_message": str(error), "delay_seconds": delay},
         )
         self._disconnect()
         self._must_resync = True

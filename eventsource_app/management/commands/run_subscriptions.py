@@ -33,7 +33,9 @@ class Command(BaseCommand):
         )
         parser.add_argument("--supervised", type=int, metavar="PID", help=SUPPRESS)
         parser.add_argument("--until-caught-up", action="store_true", help="handle what is there, then exit")
-        parser.add_argument("--probe-port", type=int, metavar="P", help="serve /health* here; process n of N takes P + n - 1")
+        parser.add_argument(
+            "--probe-port", type=int, metavar="P", help="serve /health* here; process n of N takes P + n - 1"
+        )
         parser.add_argument("--heartbeat-file", type=Path, metavar="F", help="touched while the loops move")
         parser.add_argument("--shutdown-timeout", type=_seconds, default=None, metavar="S")
         parser.add_argument("--drain-timeout", type=_seconds, default=None, metavar="S")
@@ -48,7 +50,9 @@ class Command(BaseCommand):
         for subscription in self._chosen(options["names"]):
             manager.subscribe(subscription.projection, subscription.config, subscription.name)
         with self._probes(manager, options["probe_port"]):
-            result = manager.run_until_caught_up() if options["until_caught_up"] else manager.run_until_shutdown()
+            result = (
+                manager.run_until_caught_up() if options["until_caught_up"] else manager.run_until_shutdown()
+            )
         self._exit(manager, result, options["until_caught_up"])
 
     def _supervise(self, options: dict[str, Any]) -> int:
@@ -82,7 +86,9 @@ class Command(BaseCommand):
         try:
             probes = WorkerProbes(manager, str(option("PROBE_ADDRESS", "127.0.0.1")), port)
         except OSError as error:
-            raise CommandError(f"Probe port {port} cannot be used ({error.strerror}); choose another.") from error
+            raise CommandError(
+                f"Probe port {port} cannot be used ({error.strerror}); choose another."
+            ) from error
         try:
             yield
         finally:
@@ -118,7 +124,9 @@ def _own_options(options: dict[str, Any], number: int) -> list[str]:
     """What each supervised process has for itself: a port, a file."""
     port, file = options["probe_port"], options["heartbeat_file"]
     own = [] if port is None else ["--probe-port", str(port + number)]
-    return own if file is None else [*own, "--heartbeat-file", str(file) if number == 0 else f"{file}.{number}"]
+    return (
+        own if file is None else [*own, "--heartbeat-file", str(file) if number == 0 else f"{file}.{number}"]
+    )
 
 
 def _pin() -> Pin | None:
