@@ -55,7 +55,7 @@ def prepare(
         raise InvalidEventError(f"An append to stream {stream} needs at least one event.")
     _check_place(stream, events, expected)
     rows = [_encode(event, registry, max_bytes) for event in events]
-    head = (stream.aggregate_type, stream.aggregate_id, slot_of(stream.aggregate_id), expected.value)
+    head = (stream.aggregate_type, stream.aggregate_id.hex, slot_of(stream.aggregate_id), expected.value)
     if len(rows) == 1:
         return PreparedAppend(stream, expected, (events[0].event_id,), head + rows[0])
     ids = tuple(event.event_id for event in events)
@@ -121,13 +121,14 @@ def _encode(event: DomainEvent, registry: EventRegistry, max_bytes: int) -> tupl
                 f"An id or name of event {event.event_type!r} has a NUL character; remove it."
             )
     data, metadata = encode_payload(event, max_bytes)
+    # As text: the driver's own way from these objects to the very same text takes longer.
     return (
-        event.event_id,
+        event.event_id.hex,
         event.event_type,
         event.schema_version,
-        event.occurred_at,
+        event.occurred_at.isoformat(),
         event.correlation_id,
-        event.causation_id,
+        event.causation_id and event.causation_id.hex,
         event.actor_id,
         metadata,
         data,

@@ -5,11 +5,14 @@ The statement joins whatever transaction Django has open, binds on the server, a
 """
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import psycopg
 from django.conf import settings
+from django.core.signals import setting_changed
 from django.db import connections
+from django.dispatch import receiver
 
 Row = tuple[Any, ...]
 Params = Sequence[Any] | Mapping[str, Any]
@@ -17,7 +20,21 @@ Params = Sequence[Any] | Mapping[str, Any]
 
 def option(name: str, default: Any) -> Any:
     """Return one key of the ``EVENTSOURCE`` setting."""
-    return getattr(settings, "EVENTSOURCE", {}).get(name, default)
+    return _options().get(name, default)
+
+
+@cache
+def _options() -> Mapping[str, Any]:
+    """Kept, since Django's settings object takes longer to answer than the checks that ask it."""
+    options: Mapping[str, Any] = getattr(settings, "EVENTSOURCE", {})
+    return options
+
+
+@receiver(setting_changed)
+def _forget_options(setting: str, **kwargs: Any) -> None:
+    """Tests change settings while the process runs."""
+    if setting == "EVENTSOURCE":
+        _options.cache_clear()
 
 
 def leave_pool(using: str) -> None:

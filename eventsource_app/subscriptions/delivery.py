@@ -53,6 +53,14 @@ class CheckpointMovedError(Interruption):
         self.expected, self.found = expected, found
 
 
+class LetterClosedError(CheckpointMovedError):
+    """Events were passed over as parked while failures were held back, and then their aggregate's letter was closed."""
+
+    def __init__(self, name: str, position: int) -> None:
+        super().__init__(name, position, position)
+        self.args = (f"A dead letter of {name} was closed while later events waited; reading again from {position}.",)
+
+
 class NotRunningError(Interruption):
     """The subscription is paused, stopped or being rebuilt."""
 
@@ -122,6 +130,7 @@ class Delivery:
         self._parked = ParkedSet()
         self._parked_generation = -1
         self._run: list[Failure] = []
+        self._passed: set[Aggregate] = set()  # over whose events the run has gone, since they were parked
         self._failed = 0
         self._world_failures = 0
         died_here = lease.unclean_takeover_count >= CAREFUL_AFTER or lease.careful_position is not None
@@ -150,6 +159,7 @@ class Delivery:
     def forget(self, position: int) -> None:
         """Start over at the committed position: whatever was decided and not committed is dropped."""
         self.position, self._run, self._parked_generation = position, [], -1
+        self._passed.clear()
 
     def deliver(self, page: Page) -> bool:
         """Handle a page; False when a stop cut it short, so that the rest must be read again.
@@ -232,6 +242,7 @@ class Delivery:
     def _commit_run(self, page: Page) -> bool:
         """Attempt a page; when it handles an event, or none is left, the run's parks commit with it."""
         if self._run and page.events and _aggregate(page.events[0]) in self._blocked(self._run):
+            self._passed.add(_aggregate(page.events[0]))
             return False  # a follower: passed once the run is parked
         try:
             handled = self._attempt(page, self._run)
@@ -240,6 +251,7 @@ class Delivery:
             self._report(error.failure.recorded, error, critical, 0)
             self._stop(str(error), error)
         self._run = []
+        self._passed.clear()
         return handled > 0
 
     def _succeeded(self) -> None:
@@ -291,6 +303,8 @@ class Delivery:
             with transaction.atomic(using=self._using, durable=True):
                 transaction.on_commit(lambda: committed.append(True), using=self._using)
                 locked = self._lock()
+                if self._passed - self._blocked(parks):  # by now nobody would replay what was passed over
+                    raise LetterClosedError(self._subscription.name, locked.position)
                 self._park(parks)
                 runnable = self._runnable(page.events, parks)
                 through = self._handle(runnable) if runnable else None
