@@ -16,7 +16,7 @@ SEQUENCE: Final = "eventsource_app_event_position_seq"
 KNOWN_KEYS: Final = frozenset({
     "SUBSCRIPTIONS", "HEALTH", "MAX_EVENT_BYTES", "ERROR_CALLBACKS", "SHUTDOWN_TIMEOUT", "DRAIN_TIMEOUT",
     "PARTITION_ID", "NUM_PARTITIONS", "PREPARED_STATEMENTS", "WAKE_UPS", "LISTEN", "SESSION_SETTINGS",
-    "PROBE_ADDRESS", "WEBHOOK",
+    "PROBE_ADDRESS", "LEASE_SECONDS", "WEBHOOK",
 })  # fmt: skip
 
 CACHE_OF_SEQUENCE: Final = "SELECT seqcache FROM pg_sequence WHERE seqrelid = to_regclass(%s)"

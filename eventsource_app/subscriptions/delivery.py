@@ -58,7 +58,9 @@ class LetterClosedError(CheckpointMovedError):
 
     def __init__(self, name: str, position: int) -> None:
         super().__init__(name, position, position)
-        self.args = (f"A dead letter of {name} was closed while later events waited; reading again from {position}.",)
+        self.args = (
+            f"A dead letter of {name} was closed while later events waited; reading again from {position}.",
+        )
 
 
 class NotRunningError(Interruption):

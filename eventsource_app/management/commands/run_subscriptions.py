@@ -16,6 +16,7 @@ from eventsource_app.probes.worker_server import WorkerProbes
 from eventsource_app.store.notifications import close_wake_ups
 from eventsource_app.store.session import leave_pool, option
 from eventsource_app.subscriptions import ShutdownResult, SubscriptionManager, declared_subscriptions
+from eventsource_app.subscriptions.checkpoints import LEASE_SECONDS
 from eventsource_app.subscriptions.config import HealthCheckConfig
 from eventsource_app.subscriptions.partitions import Pin
 
@@ -74,6 +75,7 @@ class Command(BaseCommand):
             drain_timeout=options["drain_timeout"] or float(option("DRAIN_TIMEOUT", 30)),
             health_check_config=HealthCheckConfig(**option("HEALTH", {})),
             pin=_pin(),
+            lease_seconds=float(option("LEASE_SECONDS", LEASE_SECONDS)),
             heartbeat_file=options["heartbeat_file"],
         )
 

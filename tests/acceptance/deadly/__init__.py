@@ -1,0 +1,1 @@
+"""A Django app whose handlers kill their process, or never come back, over one event."""

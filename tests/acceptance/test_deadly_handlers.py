@@ -1,0 +1,66 @@
+"""Events that kill or hang their worker: found, parked, told of; everything else goes on. Real processes."""
+
+import json
+import signal
+import urllib.error
+import urllib.request
+from typing import Any
+
+import psycopg
+import pytest
+
+from tests.acceptance.conftest import Manage
+from tests.acceptance.judge import processed
+from tests.acceptance.log_filler import fill
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.acceptance, pytest.mark.slow]
+Database = psycopg.Connection[Any]
+DEADLY = {"DJANGO_SETTINGS_MODULE": "tests.acceptance.deadly_settings"}
+DEATHS = 4  # two before events are tried alone, two of the event that is then marked
+
+
+def test_an_event_that_kills_its_process_again_and_again_is_parked_and_the_others_are_handled(
+    manage: Manage, database: Database
+) -> None:
+    fill(database, 100)
+
+    for _death in range(DEATHS):
+        worker = manage("run_subscriptions", "killed", **DEADLY)
+        assert worker.wait() == -signal.SIGKILL, worker.text()
+    survivor = manage("run_subscriptions", "killed", "--until-caught-up", **DEADLY)
+
+    assert survivor.wait() == 0, survivor.text()
+    letters = database.execute(
+        "SELECT state, error_type, severity, next_retry_at FROM eventsource_app_deadletter"
+    ).fetchall()
+    assert [(state, error.rpartition(".")[2], severity, due) for state, error, severity, due in letters] == [
+        ("dead", "ProcessKillerError", "critical", None)
+    ]
+    assert processed(database) == {"killed": 49}
+
+
+def test_a_handler_that_never_comes_back_makes_its_process_not_alive(
+    manage: Manage, database: Database, port: int
+) -> None:
+    fill(database, 200)
+    worker = manage("run_subscriptions", "stuck", "--probe-port", str(port), **DEADLY)
+    wait_for(lambda: status_of(port) == 200, what="alive at first")
+
+    wait_for(lambda: status_of(port) == 503, what="not alive once the handler hangs")
+
+    (told,) = worker.wait_for_log("CRITICAL ERROR in stuck")
+    assert "has not come back" in told["error_message"]
+    assert told["event_type"] == "OrderCreated"
+
+
+def status_of(port: int) -> int | None:
+    """The status of /health/live; None before the port answers."""
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/live", timeout=5) as response:
+            assert json.load(response)["alive"] is True
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+    except OSError:
+        return None
