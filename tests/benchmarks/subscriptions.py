@@ -6,7 +6,8 @@ import multiprocessing
 import resource
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
+from decimal import Decimal
+from functools import cached_property, partial
 from multiprocessing.connection import Connection
 from typing import Any, ClassVar
 
@@ -54,16 +55,14 @@ HandleRows = Callable[[Cursor, list[tuple[Any, ...]]], object]
 
 
 class _OnDatabase(Projection):
-    """A projection that knows the driver's cursor on Django's connection, inside whose transaction it is."""
+    """A projection that has the driver's cursor at hand, on Django's connection and inside its transaction."""
 
     using: ClassVar[str] = "default"
 
+    @cached_property
     def cursor(self) -> Cursor:
         driver: psycopg.Connection[Any] = connections[self.using].connection
-        found = vars(driver).get("bench_cursor")
-        if found is None:
-            found = vars(driver)["bench_cursor"] = psycopg.Cursor(driver)
-        return found
+        return psycopg.Cursor(driver)
 
 
 class Nothing(_OnDatabase):
@@ -75,7 +74,7 @@ class Nothing(_OnDatabase):
 class Balances(_OnDatabase):
     @handles(MoneyPaidIn)
     def add(self, event: MoneyPaidIn) -> None:
-        self.cursor().execute(UPSERT, (event.aggregate_id, event.amount), prepare=True)
+        self.cursor.execute(UPSERT, (event.aggregate_id, event.amount), prepare=True)
 
 
 class BalancesInBatches(_OnDatabase):
@@ -85,7 +84,7 @@ class BalancesInBatches(_OnDatabase):
         events = [each.event for each in recorded]
         ids = [event.aggregate_id for event in events]
         amounts = [event.amount for event in events if isinstance(event, MoneyPaidIn)]
-        self.cursor().execute(UPSERT_BATCH, (ids, amounts), prepare=True)
+        self.cursor.execute(UPSERT_BATCH, (ids, amounts), prepare=True)
 
 
 def bare_nothing(cursor: Cursor, rows: list[tuple[Any, ...]]) -> None:
@@ -95,11 +94,11 @@ def bare_nothing(cursor: Cursor, rows: list[tuple[Any, ...]]) -> None:
 
 def bare_upserts(cursor: Cursor, rows: list[tuple[Any, ...]]) -> None:
     for row in rows:
-        cursor.execute(UPSERT, (row[4], json.loads(row[11])["amount"]), prepare=True)
+        cursor.execute(UPSERT, (row[4], Decimal(json.loads(row[11])["amount"])), prepare=True)
 
 
 def bare_batch(cursor: Cursor, rows: list[tuple[Any, ...]]) -> None:
-    amounts = [json.loads(row[11])["amount"] for row in rows]
+    amounts = [Decimal(json.loads(row[11])["amount"]) for row in rows]
     cursor.execute(UPSERT_BATCH, ([row[4] for row in rows], amounts), prepare=True)
 
 
@@ -199,7 +198,9 @@ def grow(bench: Bench, using: str, events: int) -> float:
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
 
 
-def _manager(using: str, projection: type[_OnDatabase], partitions: int, **options: Any) -> SubscriptionManager:
+def _manager(
+    using: str, projection: type[_OnDatabase], partitions: int, **options: Any
+) -> SubscriptionManager:
     projection.using = using
     manager = SubscriptionManager(EventStore(using, registry=registry), **options)
     manager.subscribe(projection, SubscriptionConfig(partitions=partitions), NAME)
@@ -234,7 +235,9 @@ def _log_of(bench: Bench, name: str, events: int) -> str:
     return name
 
 
-def _beside(name: str, projection: type[_OnDatabase], handle: HandleRows, per_second: int) -> Callable[[Bench], Iterator[Sides]]:
+def _beside(
+    name: str, projection: type[_OnDatabase], handle: HandleRows, per_second: int
+) -> Callable[[Bench], Iterator[Sides]]:
     def open_sides(bench: Bench) -> Iterator[Sides]:
         events = round(per_second * bench.seconds) // 100 * 100
         using = _log_of(bench, name, events)

@@ -35,9 +35,13 @@ def main() -> int:
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
-    parser.add_argument("--seconds", type=float, default=60.0, help="how long things go wrong (draining comes on top)")
+    parser.add_argument(
+        "--seconds", type=float, default=60.0, help="how long things go wrong (draining comes on top)"
+    )
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1_000_000))
-    parser.add_argument("--keep", action="store_true", help="keep the processes' logs even when all went well")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep the processes' logs even when all went well"
+    )
     return parser.parse_args()
 
 

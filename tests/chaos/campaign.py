@@ -80,7 +80,11 @@ class Campaign:
 
     def prepare(self) -> None:
         self.server.ensure_database()
-        migrate = Process(["manage.py", "migrate", "-v", "0"], self._environment("chaos-migrate"), self.folder / "migrate.log")
+        migrate = Process(
+            ["manage.py", "migrate", "-v", "0"],
+            self._environment("chaos-migrate"),
+            self.folder / "migrate.log",
+        )
         if migrate.wait() != 0:
             raise RuntimeError(migrate.text())
         with self.connect() as database:
@@ -190,11 +194,17 @@ class Campaign:
         deadline = time.monotonic() + DRAIN_SECONDS
         while not self._is_drained():
             if time.monotonic() > deadline:
-                return [*troubles, f"not drained within {DRAIN_SECONDS:.0f} s: {self._standing()}", *self._stop(self.workers)]
+                return [
+                    *troubles,
+                    f"not drained within {DRAIN_SECONDS:.0f} s: {self._standing()}",
+                    *self._stop(self.workers),
+                ]
             self._pause(0.5)
         troubles += self._stop(self.workers)
         with self.connect() as database:
-            held = database.execute("SELECT subscription, partition, owner FROM eventsource_app_checkpoint WHERE owner IS NOT NULL")
+            held = database.execute(
+                "SELECT subscription, partition, owner FROM eventsource_app_checkpoint WHERE owner IS NOT NULL"
+            )
             troubles += [f"a lease is held after a graceful stop: {row}" for row in held]
         return troubles
 
@@ -205,7 +215,9 @@ class Campaign:
             time.sleep(0.1)
         with self.connect() as database:
             database.execute("UPDATE eventsource_app_checkpoint SET state = 'running' WHERE state = 'paused'")
-        failed = [process.text()[-2000:] for process in self.operators if process.running or process.wait() != 0]
+        failed = [
+            process.text()[-2000:] for process in self.operators if process.running or process.wait() != 0
+        ]
         return [f"an operator's process failed: {text}" for text in failed]
 
     def _is_drained(self) -> bool:
@@ -247,7 +259,9 @@ class Campaign:
             process.kill()
 
     def verdict(self) -> Verdict:
-        notes = [line for path in sorted(self.folder.glob("*.notes")) for line in path.read_text().splitlines()]
+        notes = [
+            line for path in sorted(self.folder.glob("*.notes")) for line in path.read_text().splitlines()
+        ]
         with self.connect() as database:
             verdict = judge(database, notes=notes)
         sprung = Counter(
@@ -256,7 +270,9 @@ class Campaign:
             for line in path.read_text(errors="replace").splitlines()
             if line.startswith("Trap sprung: ")
         )
-        verdict.counts["traps sprung"] = ", ".join(f"{count} {kind}" for kind, count in sorted(sprung.items())) or "none"
+        verdict.counts["traps sprung"] = (
+            ", ".join(f"{count} {kind}" for kind, count in sorted(sprung.items())) or "none"
+        )
         return verdict
 
 
@@ -278,7 +294,13 @@ def run(server: Server, seconds: float, seed: int, folder: Path) -> int:
     print("\nCounted:", *(f"  {name}: {value}" for name, value in verdict.counts.items()), sep="\n")
     differences = [*troubles, *verdict.differences]
     if differences:
-        print("\nTHE JUDGE DISAGREES:", *(f"  {sentence}" for sentence in differences), sep="\n", file=sys.stderr, flush=True)
+        print(
+            "\nTHE JUDGE DISAGREES:",
+            *(f"  {sentence}" for sentence in differences),
+            sep="\n",
+            file=sys.stderr,
+            flush=True,
+        )
         return 1
     print("\nNothing lost, nothing doubled, order kept, every failure accounted for.", flush=True)
     return 0

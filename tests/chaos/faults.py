@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from tests.chaos.campaign import Campaign, Place
 
 # Positions ahead of the log's end, where a trap waits for events to come.
-NEXT_VERSION = "SELECT coalesce(max(aggregate_version), 0) + 1 FROM eventsource_app_event WHERE aggregate_id = %s"
+NEXT_VERSION = (
+    "SELECT coalesce(max(aggregate_version), 0) + 1 FROM eventsource_app_event WHERE aggregate_id = %s"
+)
 BACKENDS = """
 SELECT pid FROM pg_stat_activity WHERE application_name = %s AND pid <> pg_backend_pid() ORDER BY pid
 """

@@ -39,7 +39,11 @@ SELECT l.subscription, l.position, l.state, l.category, l.error_type, l.error_me
   FROM eventsource_app_deadletter l WHERE l.subscription = ANY(%s) ORDER BY l.subscription, l.position
 """
 # What may park an event without a trap: a process that died of a signal of ours, twice; a machine too slow for the timeout.
-INNOCENT = ("ProcessKillerError", "QueryCanceled", "OperationalError: canceling statement due to statement timeout")
+INNOCENT = (
+    "ProcessKillerError",
+    "QueryCanceled",
+    "OperationalError: canceling statement due to statement timeout",
+)
 SHOWN = 5
 
 
@@ -65,7 +69,9 @@ class Event:
     amount: int
 
 
-def judge(database: Database, subscriptions: Iterable[str] = tuple(ASKED), notes: Iterable[str] = ()) -> Verdict:
+def judge(
+    database: Database, subscriptions: Iterable[str] = tuple(ASKED), notes: Iterable[str] = ()
+) -> Verdict:
     """Compare everything; ``notes`` are the writers' lines (``+id`` acknowledged, ``-id`` rolled back)."""
     verdict = Verdict()
     log = [Event(*row) for row in database.execute(LOG)]
@@ -85,14 +91,19 @@ def _judge_log(verdict: Verdict, log: list[Event], notes: Iterable[str]) -> None
     versions: dict[str, int] = defaultdict(int)
     for event in log:
         if event.version != versions[event.aggregate_id] + 1:
-            verdict.differ(f"the log's stream {event.aggregate_id} has {event.version} after {versions[event.aggregate_id]}")
+            verdict.differ(
+                f"the log's stream {event.aggregate_id} has {event.version} after {versions[event.aggregate_id]}"
+            )
         versions[event.aggregate_id] = event.version
     stored = {event.event_id for event in log}
     told = {"+": set[str](), "-": set[str]()}
     for note in notes:
         if len(note) == 37:  # the last line of a killed writer may be half of one
             told[note[0]].add(note[1:])
-    verdict.counts["appends acknowledged"], verdict.counts["appends rolled back"] = len(told["+"]), len(told["-"])
+    verdict.counts["appends acknowledged"], verdict.counts["appends rolled back"] = (
+        len(told["+"]),
+        len(told["-"]),
+    )
     if missing := told["+"] - stored:
         verdict.differ(f"{len(missing)} acknowledged events are not in the log", missing)
     if surplus := told["-"] & stored:
@@ -136,7 +147,9 @@ def _judge_checkpoints(
     verdict: Verdict, name: str, asked: list[Event], log: list[Event], rows: list[tuple[Any, ...]]
 ) -> None:
     end = log[-1].position if log else 0
-    if [row[:2] for row in rows] != [(part, PARTITIONS.get(name, 1)) for part in range(PARTITIONS.get(name, 1))]:
+    if [row[:2] for row in rows] != [
+        (part, PARTITIONS.get(name, 1)) for part in range(PARTITIONS.get(name, 1))
+    ]:
         verdict.differ(f"{name}: the partitions are {[row[:2] for row in rows]}")
     if behind := [row[:3] for row in rows if row[2] < end]:
         verdict.differ(f"{name}: checkpoints behind the log's end {end}", behind)
@@ -154,7 +167,9 @@ def _judge_letters(verdict: Verdict, letters: list[tuple[Any, ...]]) -> None:
     if unexplained:
         verdict.differ(f"{len(unexplained)} dead letters without a cause", unexplained)
     kinds = Counter(f"{row[4].rpartition('.')[2]}{'' if row[7] else ' (no trap)'}" for row in letters)
-    verdict.counts["dead letters"] = f"{len(letters)}: {', '.join(f'{n} {k}' for k, n in sorted(kinds.items())) or 'none'}"
+    verdict.counts["dead letters"] = (
+        f"{len(letters)}: {', '.join(f'{n} {k}' for k, n in sorted(kinds.items())) or 'none'}"
+    )
 
 
 def _is_innocent(error: str) -> bool:
