@@ -7,8 +7,8 @@ lost its lease while it slept finds another epoch and changes nothing. The datab
 from dataclasses import dataclass
 from typing import Final
 
-from eventsource_app.exceptions import EventSourceError
 from eventsource_app.store.session import Row, execute, fetch_all
+from eventsource_app.subscriptions.interruptions import LeaseLostError
 
 LEASE_SECONDS: Final = 10.0
 
@@ -98,20 +98,6 @@ UPDATE eventsource_app_checkpoint SET
     updated_at = clock_timestamp()
  WHERE subscription = %(subscription)s AND partition = %(slot)s::smallint %% partition_count
 """
-
-
-class Interruption(EventSourceError):  # noqa: N818 - not an error of anything: delivery ends here for now
-    """What ends an attempt without being the fault of an event or its handler."""
-
-
-class LeaseLostError(Interruption):
-    """Another process owns the partition now; what this one was about to do is undone."""
-
-    def __init__(self, subscription: str, partition: int) -> None:
-        super().__init__(
-            f"The lease of {subscription} (partition {partition}) went to another process; stepping back."
-        )
-        self.subscription, self.partition = subscription, partition
 
 
 @dataclass(frozen=True, slots=True)

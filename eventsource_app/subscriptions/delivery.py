@@ -6,18 +6,15 @@ aggregate (or the log's end) parks them, a run as long as the breaker's threshol
 """
 
 import logging
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from typing import NoReturn
 
 from django.db import connections, transaction
 
-from eventsource_app.observability.correlation import caused_by_each
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.subscriptions import checkpoints, dead_letters
-from eventsource_app.subscriptions.checkpoints import Interruption, Lease, LockedCheckpoint, Progress
+from eventsource_app.subscriptions.checkpoints import Lease, LockedCheckpoint, Progress
 from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
 from eventsource_app.subscriptions.config import CheckpointStrategy
 from eventsource_app.subscriptions.dead_letters import Aggregate, Failure, ParkedSet
@@ -25,13 +22,25 @@ from eventsource_app.subscriptions.errors import (
     ErrorCallbacks,
     ErrorCategory,
     ErrorClassification,
-    ErrorInfo,
     ErrorSeverity,
+    ProcessKillerError,
     classify,
     describe,
+    error_info,
+    when_exhausted,
+)
+from eventsource_app.subscriptions.handling import run_handlers
+from eventsource_app.subscriptions.interruptions import (
+    BreakerOpenedError,
+    CheckpointMovedError,
+    DeadLetterLimitError,
+    Interruption,
+    LetterClosedError,
+    NotRunningError,
+    StoppedError,
+    WorldError,
 )
 from eventsource_app.subscriptions.lane import Page
-from eventsource_app.subscriptions.projection import Projection
 from eventsource_app.subscriptions.registry import Subscription
 from eventsource_app.subscriptions.retry import delay_before
 
@@ -39,66 +48,6 @@ logger = logging.getLogger("eventsource.worker")
 # So many owners must have died at one position before events are tried alone, and so many of one event to park it.
 CAREFUL_AFTER = 2
 DEATHS_TO_PARK = 2
-# How often a batch of quick handlers looks whether it must end.
-LOOK_SECONDS = 0.01
-
-
-class CheckpointMovedError(Interruption):
-    """Somebody moved the checkpoint (a reset, a rebuild); what was read ahead is of no use."""
-
-    def __init__(self, name: str, expected: int, found: int) -> None:
-        super().__init__(
-            f"The checkpoint of {name} was expected at {expected} and is at {found}; reading again from there."
-        )
-        self.expected, self.found = expected, found
-
-
-class LetterClosedError(CheckpointMovedError):
-    """Events were passed over as parked while failures were held back, and then their aggregate's letter was closed."""
-
-    def __init__(self, name: str, position: int) -> None:
-        super().__init__(name, position, position)
-        self.args = (
-            f"A dead letter of {name} was closed while later events waited; reading again from {position}.",
-        )
-
-
-class NotRunningError(Interruption):
-    """The subscription is paused, stopped or being rebuilt."""
-
-    def __init__(self, name: str, state: str) -> None:
-        super().__init__(f"Subscription {name} is {state}; resume it to go on.")
-        self.state = state
-
-
-class StoppedError(Interruption):
-    """The subscription stops here by its own configuration, visibly."""
-
-
-class BreakerOpenedError(Interruption):
-    """A run of failures of different aggregates: the world is broken, not the events."""
-
-
-class ProcessKillerError(Exception):
-    """An event during whose handling the process died again and again (out of memory, a crash)."""
-
-    def __init__(self, recorded: RecordedEvent, deaths: int) -> None:
-        super().__init__(
-            f"The worker process died {deaths} times while it handled {recorded.event_type} at position {recorded.position}, "
-            "so it is not tried again by itself; look at the process's memory and logs, then retry or discard it."
-        )
-
-
-# Parked like what an event causes, reported like what breaks the house.
-PROCESS_KILLER = ErrorClassification(ErrorCategory.PERMANENT, ErrorSeverity.CRITICAL, retryable=False)
-
-
-class WorldError(Interruption):
-    """What failed is not an event's fault: back off, connect again, try again."""
-
-    def __init__(self, error: BaseException) -> None:
-        super().__init__(describe(error))
-        self.error = error
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +199,7 @@ class Delivery:
             handled = self._attempt(page, self._run)
         except DeadLetterLimitError as error:
             critical = ErrorClassification(ErrorCategory.APPLICATION, ErrorSeverity.CRITICAL)
-            self._report(error.failure.recorded, error, critical, 0)
+            self._report(error.recorded, error, critical, 0)
             self._stop(str(error), error)
         self._run = []
         self._passed.clear()
@@ -267,7 +216,7 @@ class Delivery:
         return self._parked.aggregates | {failure.aggregate for failure in parks}
 
     def _event_failed(self, recorded: RecordedEvent, error: Exception) -> None:
-        classification = PROCESS_KILLER if isinstance(error, ProcessKillerError) else classify(error)
+        classification = classify(error)
         if not classification.parks and not (self._blames_the_event() and self._database_answers()):
             raise self._world_failed(error, recorded) from error
         delay = delay_before(1, self._config) if classification.retryable else None
@@ -355,7 +304,7 @@ class Delivery:
         name, limit = self._subscription.name, self._config.max_dead_letters
         try:
             if limit is not None and dead_letters.count_open(self._using, name) + len(parks) > limit:
-                raise DeadLetterLimitError(name, limit, parks[-1])
+                raise DeadLetterLimitError(name, limit, parks[-1].recorded)
             for failure in parks:
                 dead_letters.park(self._using, name, self._config.dead_letter_scope, failure)
         except DeadLetterLimitError:
@@ -408,76 +357,6 @@ class Delivery:
         self._callbacks.report(
             error_info(self._subscription.name, recorded, error, classification, retry_count)
         )
-
-
-class DeadLetterLimitError(Interruption):
-    """The subscription has as many dead letters as it may have."""
-
-    def __init__(self, name: str, limit: int, failure: Failure) -> None:
-        super().__init__(
-            f"Subscription {name} has reached max_dead_letters={limit}, so {failure.recorded.event_type} at position "
-            f"{failure.recorded.position} was not parked; retry or discard dead letters, then resume it."
-        )
-        self.failure = failure
-
-
-def run_handlers(
-    subscription: Subscription, events: list[RecordedEvent], must_cut: Callable[[float], bool]
-) -> int | None:
-    """Give events to the projection; return the position it was cut at, ``None`` when all were handled."""
-    projection, size = subscription.projection, subscription.config.batch_size
-    started = time.monotonic()
-    if projection.takes_batches():
-        for start in range(0, len(events), size):
-            projection.handle_batch(events[start : start + size])  # type: ignore[attr-defined]
-            if start + size < len(events) and must_cut(time.monotonic() - started):
-                return events[start + size - 1].position
-        return None
-    return _run_each(projection, events, started, must_cut)
-
-
-def _run_each(
-    projection: Projection, events: list[RecordedEvent], started: float, must_cut: Callable[[float], bool]
-) -> int | None:
-    last, look_at = events[-1], started
-    with caused_by_each() as begin:
-        for recorded in events:
-            begin(recorded)
-            projection.handle(recorded)
-            now = time.monotonic()
-            if now >= look_at and recorded is not last:
-                if must_cut(now - started):
-                    return recorded.position
-                look_at = now + LOOK_SECONDS
-    return None
-
-
-def when_exhausted(classification: ErrorClassification, delay: float | None) -> ErrorClassification:
-    """An event that no retry is left for is an operator's from here on, whatever began it: critical."""
-    if delay is not None or not classification.retryable:
-        return classification
-    return replace(classification, severity=ErrorSeverity.CRITICAL)
-
-
-def error_info(
-    name: str,
-    recorded: RecordedEvent | None,
-    error: BaseException,
-    classification: ErrorClassification,
-    retry_count: int,
-) -> ErrorInfo:
-    return ErrorInfo(
-        subscription_name=name,
-        event_id=recorded.event_id if recorded else None,
-        event_type=recorded.event_type if recorded else None,
-        position=recorded.position if recorded else None,
-        aggregate_id=recorded.aggregate_id if recorded else None,
-        error_type=f"{type(error).__module__}.{type(error).__qualname__}",
-        error_message=describe(error),
-        retry_count=retry_count,
-        classification=classification,
-        occurred_at=datetime.now(UTC),
-    )
 
 
 def _aggregate(recorded: RecordedEvent) -> Aggregate:

@@ -6,8 +6,8 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 import psycopg_pool
@@ -23,6 +23,7 @@ from eventsource_app.events import (
     UpcasterGapError,
 )
 from eventsource_app.exceptions import EventSourceError
+from eventsource_app.store.recorded_event import RecordedEvent
 
 logger = logging.getLogger("eventsource.errors")
 alerts = logging.getLogger("eventsource.alerts")
@@ -72,6 +73,16 @@ class ProcessingTimeoutError(EventSourceError):
     """A handler took longer than ``processing_timeout``."""
 
 
+class ProcessKillerError(Exception):
+    """An event during whose handling the process died again and again (out of memory, a crash)."""
+
+    def __init__(self, recorded: RecordedEvent, deaths: int) -> None:
+        super().__init__(
+            f"The worker process died {deaths} times while it handled {recorded.event_type} at position {recorded.position}, "
+            "so it is not tried again by itself; look at the process's memory and logs, then retry or discard it."
+        )
+
+
 @dataclass(frozen=True)
 class ErrorInfo:
     """One failed attempt, as error callbacks get it; ``retry_count`` is 0 for the first attempt."""
@@ -98,11 +109,14 @@ _TIMED_OUT = _row(ErrorCategory.APPLICATION, ErrorSeverity.HIGH)
 _BAD_DATA = _row(ErrorCategory.APPLICATION, ErrorSeverity.MEDIUM)
 _BUG = _row(ErrorCategory.APPLICATION, ErrorSeverity.HIGH)
 _FATAL = _row(ErrorCategory.INFRASTRUCTURE, ErrorSeverity.CRITICAL, retryable=False)
+# Parked like what an event causes, reported like what breaks the house.
+_PROCESS_KILLER = _row(ErrorCategory.PERMANENT, ErrorSeverity.CRITICAL, retryable=False)
 UNKNOWN = _row(ErrorCategory.UNKNOWN, ErrorSeverity.MEDIUM)
 
 # The first row that fits decides, and the driver's own error is asked before Django's wrapping of it.
 _TABLE: list[tuple[tuple[type[BaseException], ...], ErrorClassification]] = [
     ((PermanentError,), _row(ErrorCategory.PERMANENT, ErrorSeverity.HIGH, retryable=False)),
+    ((ProcessKillerError,), _PROCESS_KILLER),
     ((MemoryError, pg.OutOfMemory, pg.DiskFull), _FATAL),
     ((pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable), _TRANSIENT),
     ((pg.QueryCanceled, pg.IdleInTransactionSessionTimeout, ProcessingTimeoutError), _TIMED_OUT),
@@ -148,6 +162,34 @@ def classify_as(error_type: type[BaseException], classification: ErrorClassifica
 def describe(error: BaseException) -> str:
     """Return the error's first line; a database's DETAIL, which may hold values of people, is cut off."""
     return str(error).partition("\nDETAIL")[0].partition("\nCONTEXT")[0].strip() or type(error).__name__
+
+
+def when_exhausted(classification: ErrorClassification, delay: float | None) -> ErrorClassification:
+    """An event that no retry is left for is an operator's from here on, whatever began it: critical."""
+    if delay is not None or not classification.retryable:
+        return classification
+    return replace(classification, severity=ErrorSeverity.CRITICAL)
+
+
+def error_info(
+    name: str,
+    recorded: RecordedEvent | None,
+    error: BaseException,
+    classification: ErrorClassification,
+    retry_count: int,
+) -> ErrorInfo:
+    return ErrorInfo(
+        subscription_name=name,
+        event_id=recorded.event_id if recorded else None,
+        event_type=recorded.event_type if recorded else None,
+        position=recorded.position if recorded else None,
+        aggregate_id=recorded.aggregate_id if recorded else None,
+        error_type=f"{type(error).__module__}.{type(error).__qualname__}",
+        error_message=describe(error),
+        retry_count=retry_count,
+        classification=classification,
+        occurred_at=datetime.now(UTC),
+    )
 
 
 ErrorCallback = Callable[[ErrorInfo], object]

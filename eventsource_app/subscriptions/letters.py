@@ -11,7 +11,7 @@ from django.db import DatabaseError, transaction
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.session import fetch_all
 from eventsource_app.subscriptions import checkpoints, dead_letters
-from eventsource_app.subscriptions.checkpoints import Interruption, Progress
+from eventsource_app.subscriptions.checkpoints import Progress
 from eventsource_app.subscriptions.control import (
     BusyError,
     ControlError,
@@ -23,6 +23,7 @@ from eventsource_app.subscriptions.control import (
 )
 from eventsource_app.subscriptions.dead_letters import OpenLetter
 from eventsource_app.subscriptions.errors import describe
+from eventsource_app.subscriptions.interruptions import Interruption
 from eventsource_app.subscriptions.redelivery import DeskRedelivery, MissingEventError, Outcome
 
 FIND: Final = """

@@ -16,7 +16,6 @@ from eventsource_app.subscriptions.checkpoints import Lease
 from eventsource_app.subscriptions.circuit_breaker import BreakerState
 from eventsource_app.subscriptions.config import ConfigurationError, HealthCheckConfig, SubscriptionConfig
 from eventsource_app.subscriptions.control import StateChange
-from eventsource_app.subscriptions.delivery import error_info
 from eventsource_app.subscriptions.enrolment import SubscriptionRefusedError, enrol
 from eventsource_app.subscriptions.errors import (
     ErrorCallback,
@@ -25,6 +24,7 @@ from eventsource_app.subscriptions.errors import (
     ErrorSeverity,
     ProcessingTimeoutError,
     classify,
+    error_info,
     log_critical,
     log_error,
 )

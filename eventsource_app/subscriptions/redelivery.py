@@ -14,15 +14,8 @@ from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.store.streams import StreamId
 from eventsource_app.subscriptions import checkpoints, dead_letters
-from eventsource_app.subscriptions.checkpoints import (
-    Interruption,
-    Lease,
-    LeaseLostError,
-    LockedCheckpoint,
-    Progress,
-)
+from eventsource_app.subscriptions.checkpoints import Lease, LockedCheckpoint, Progress
 from eventsource_app.subscriptions.dead_letters import Failure, OpenLetter
-from eventsource_app.subscriptions.delivery import WorldError, error_info, run_handlers
 from eventsource_app.subscriptions.errors import (
     ErrorCallbacks,
     ErrorClassification,
@@ -30,7 +23,10 @@ from eventsource_app.subscriptions.errors import (
     ErrorSeverity,
     classify,
     describe,
+    error_info,
 )
+from eventsource_app.subscriptions.handling import run_handlers
+from eventsource_app.subscriptions.interruptions import Interruption, LeaseLostError, WorldError
 from eventsource_app.subscriptions.registry import Subscription
 from eventsource_app.subscriptions.retry import delay_before
 

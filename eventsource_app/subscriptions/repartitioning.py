@@ -17,7 +17,7 @@ from django.db import DatabaseError
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.session import execute, fetch_all
 from eventsource_app.subscriptions import checkpoints
-from eventsource_app.subscriptions.checkpoints import Interruption, Lease
+from eventsource_app.subscriptions.checkpoints import Lease
 from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
 from eventsource_app.subscriptions.config import MAX_PARTITIONS
 from eventsource_app.subscriptions.control import (
@@ -31,6 +31,7 @@ from eventsource_app.subscriptions.control import (
 )
 from eventsource_app.subscriptions.delivery import Delivery, Limits
 from eventsource_app.subscriptions.errors import describe
+from eventsource_app.subscriptions.interruptions import Interruption
 from eventsource_app.subscriptions.lane import Page
 from eventsource_app.subscriptions.registry import Subscription
 

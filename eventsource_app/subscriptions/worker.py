@@ -12,19 +12,19 @@ from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.store.session import fetch_one, leave_pool, option
 from eventsource_app.subscriptions import checkpoints
-from eventsource_app.subscriptions.checkpoints import Lease, LeaseLostError
+from eventsource_app.subscriptions.checkpoints import Lease
 from eventsource_app.subscriptions.circuit_breaker import BreakerState, CircuitBreaker
 from eventsource_app.subscriptions.config import CheckpointStrategy
-from eventsource_app.subscriptions.delivery import (
+from eventsource_app.subscriptions.delivery import Delivery, Limits
+from eventsource_app.subscriptions.errors import ErrorCallbacks
+from eventsource_app.subscriptions.interruptions import (
     BreakerOpenedError,
     CheckpointMovedError,
-    Delivery,
-    Limits,
+    LeaseLostError,
     NotRunningError,
     StoppedError,
     WorldError,
 )
-from eventsource_app.subscriptions.errors import ErrorCallbacks
 from eventsource_app.subscriptions.lane import Lane, Page
 from eventsource_app.subscriptions.redelivery import Redelivery
 from eventsource_app.subscriptions.registry import Subscription

@@ -101,7 +101,8 @@ def test_inside_the_callers_transaction_an_append_adds_one_and_no_savepoint() ->
 
 def test_a_page_of_the_feed_is_the_bound_and_the_rows() -> None:
     store = a_store()
-    start = store.head_position()  # positions go on over the tests of a process, and a read spans a window of them
+    # Positions go on over the tests of a process, and a read spans a window of them.
+    start = store.head_position()
     append_many(10)
     store.read_all(start, limit=5)
     assert round_trips(lambda: store.read_all(start, limit=5)) == 2

@@ -10,7 +10,8 @@ from django.db import transaction
 
 from eventsource_app.models import Checkpoint
 from eventsource_app.subscriptions import CheckpointStrategy, SubscriptionConfig, checkpoints
-from eventsource_app.subscriptions.checkpoints import LeaseLostError, Progress
+from eventsource_app.subscriptions.checkpoints import Progress
+from eventsource_app.subscriptions.interruptions import LeaseLostError
 from tests.integration.ledger import (
     NAME,
     QUICK,

@@ -26,8 +26,9 @@ from eventsource_app.subscriptions import (
     letters,
 )
 from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
-from eventsource_app.subscriptions.delivery import Delivery, LetterClosedError, Limits
+from eventsource_app.subscriptions.delivery import Delivery, Limits
 from eventsource_app.subscriptions.errors import ErrorCallbacks
+from eventsource_app.subscriptions.interruptions import LetterClosedError
 from eventsource_app.subscriptions.lane import Page
 from eventsource_app.subscriptions.redelivery import Redelivery
 from eventsource_app.subscriptions.registry import Subscription

@@ -1,0 +1,43 @@
+"""Calling the handlers of a projection; ``delivery`` and ``redelivery`` do it inside their transactions."""
+
+import time
+from collections.abc import Callable
+
+from eventsource_app.observability.correlation import caused_by_each
+from eventsource_app.store.recorded_event import RecordedEvent
+from eventsource_app.subscriptions.projection import Projection
+from eventsource_app.subscriptions.registry import Subscription
+
+# How often a batch of quick handlers looks whether it must end.
+LOOK_SECONDS = 0.01
+
+
+def run_handlers(
+    subscription: Subscription, events: list[RecordedEvent], must_cut: Callable[[float], bool]
+) -> int | None:
+    """Give events to the projection; return the position it was cut at, ``None`` when all were handled."""
+    projection, size = subscription.projection, subscription.config.batch_size
+    started = time.monotonic()
+    if projection.takes_batches():
+        for start in range(0, len(events), size):
+            projection.handle_batch(events[start : start + size])  # type: ignore[attr-defined]
+            if start + size < len(events) and must_cut(time.monotonic() - started):
+                return events[start + size - 1].position
+        return None
+    return _run_each(projection, events, started, must_cut)
+
+
+def _run_each(
+    projection: Projection, events: list[RecordedEvent], started: float, must_cut: Callable[[float], bool]
+) -> int | None:
+    last, look_at = events[-1], started
+    with caused_by_each() as begin:
+        for recorded in events:
+            begin(recorded)
+            projection.handle(recorded)
+            now = time.monotonic()
+            if now >= look_at and recorded is not last:
+                if must_cut(now - started):
+                    return recorded.position
+                look_at = now + LOOK_SECONDS
+    return None
