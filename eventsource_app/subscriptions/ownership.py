@@ -96,8 +96,6 @@ class Ownership:
             for row in checkpoints.find(self._using, sorted(subscriptions))
             if may_run(row, subscriptions[row.subscription]) and self._pin_allows(row)
         ]
-        if all(row.id in self._workers for row in rows) and len(rows) == 1:
-            return
         share = self._share(rows)
         for row in rows:
             if (
@@ -144,13 +142,10 @@ class Ownership:
         )
 
     def _give_back(self, share: int) -> None:
-        excess = len(self._workers) - share
-        for worker in reversed([w for w in self.workers if not w.is_leaving]):
-            if excess <= 0:
-                return
+        staying = [worker for worker in self.workers if not worker.is_leaving]
+        for worker in staying[share:]:
             logger.info(
                 "Lease given back",
                 extra={"subscription": worker.lease.subscription, "partition": worker.lease.partition},
             )
             worker.leave()
-            excess -= 1
