@@ -26,6 +26,7 @@ MIN_POLL_SECONDS: Final = 0.02
 MAX_POLL_SECONDS: Final = 0.5
 OUTAGE_SECONDS: Final = 1.0
 STUCK_SECONDS: Final = 60.0
+CLOSED: Final = -1
 
 
 class Reader:
@@ -41,13 +42,15 @@ class Reader:
         self._notified = False
         self._waits_for_events = False
         self._listening: psycopg.Connection[Any] | None = None
-        self._wake_read, self._wake_write = os.pipe()
-        os.set_blocking(self._wake_read, False)
-        os.set_blocking(self._wake_write, False)
+        self._wake_read = self._wake_write = CLOSED
+        self._wake_lock = threading.Lock()
         self.beat_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="eventsource-reader", daemon=True)
 
     def start(self) -> None:
+        self._wake_read, self._wake_write = os.pipe()
+        os.set_blocking(self._wake_read, False)
+        os.set_blocking(self._wake_write, False)
         self._thread.start()
 
     def join(self, timeout: float | None = None) -> bool:
@@ -60,13 +63,11 @@ class Reader:
         return self._thread.is_alive() and time.monotonic() - self.beat_at < STUCK_SECONDS
 
     def wake(self) -> None:
-        """End the reader's wait: there is room in a lane, or a stop."""
-        try:
-            os.write(self._wake_write, b"x")
-        except BlockingIOError:
-            pass  # the pipe is full of wake-ups already
-        except OSError:
-            logger.debug("The reader has gone; nothing to wake")
+        """End the reader's wait: there is room in a lane, or a stop; before the start and after the end it is nothing."""
+        # The lock: a number that was closed may by now be somebody else's file.
+        with self._wake_lock, contextlib.suppress(BlockingIOError):  # a full pipe wakes as well
+            if self._wake_write != CLOSED:
+                os.write(self._wake_write, b"x")
 
     def _run(self) -> None:
         leave_pool(self._store.using)
@@ -84,6 +85,10 @@ class Reader:
                 logger.exception("Reader failed by an error of its own; it goes on")
                 self._stop.wait(OUTAGE_SECONDS)
         self._disconnect()
+        with self._wake_lock:
+            os.close(self._wake_read)
+            os.close(self._wake_write)
+            self._wake_read = self._wake_write = CLOSED
 
     def _fill(self) -> int:
         """Read one page for each lane that has room; return how many were read."""
