@@ -34,7 +34,7 @@ class FeedPage:
 class EventStore:
     """Events in PostgreSQL, on the Django database ``using``; it joins the caller's transaction where there is one.
 
-    ``enable_tracing`` opens spans around appends and reads where tracing is configured.
+    ``enable_tracing`` is taken as in the tutorial; there are no spans yet for it to turn off.
     """
 
     def __init__(

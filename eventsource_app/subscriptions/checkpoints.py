@@ -159,6 +159,16 @@ class Progress:
     parked: int = 0
     error: str | None = None
 
+    def counters(self) -> dict[str, object]:
+        """What is added to the row, whether or not it moves."""
+        return {
+            "processed": self.processed,
+            "failed": self.failed,
+            "retries": self.retries,
+            "parked": self.parked,
+            "error": self.error,
+        }
+
 
 def create(using: str, name: str, partitions: int, position: int, types: tuple[str, ...] | None) -> None:
     """Make the rows of a subscription that has none; several processes may try at once."""
@@ -200,16 +210,7 @@ def lock_slot(using: str, name: str, slot: int) -> LockedCheckpoint | None:
 
 def count(using: str, name: str, slot: int, progress: Progress) -> None:
     """Add to the counters of a locked row without moving it."""
-    params = {
-        "subscription": name,
-        "slot": slot,
-        "processed": progress.processed,
-        "failed": progress.failed,
-        "retries": progress.retries,
-        "parked": progress.parked,
-        "error": progress.error,
-    }
-    execute(using, COUNT, params)
+    execute(using, COUNT, {"subscription": name, "slot": slot, **progress.counters()})
 
 
 def advance(using: str, lease: Lease, read: int, progress: Progress, lease_seconds: float) -> None:
@@ -224,11 +225,7 @@ def advance(using: str, lease: Lease, read: int, progress: Progress, lease_secon
         "read": read,
         "lease": lease_seconds,
         "position": progress.position,
-        "processed": progress.processed,
-        "failed": progress.failed,
-        "retries": progress.retries,
-        "parked": progress.parked,
-        "error": progress.error,
+        **progress.counters(),
     }
     if execute(using, ADVANCE, params) != 1:
         raise LeaseLostError(lease.subscription, lease.partition)

@@ -94,11 +94,6 @@ class Delivery:
         """Say whether there may be letters to retry (unknown before the first look)."""
         return self._parked_generation < 0 or not self._parked.is_empty
 
-    @property
-    def holds_run(self) -> bool:
-        """Say whether failures are held back whose meaning the next events will tell."""
-        return bool(self._run)
-
     def know_parked(self, generation: int) -> None:
         """Load the parked set unless it is known at this generation."""
         if generation == self._parked_generation:

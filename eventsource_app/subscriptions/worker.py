@@ -220,7 +220,7 @@ class Worker:
     def _deliver(self, page: Page) -> None:
         finished = self._delivery.deliver(page)
         self.lane.done(len(page.events))
-        self._next_renewal = time.monotonic() + min(self._lease_seconds / 3, LOOK_SECONDS)
+        self._note_renewal()
         self._must_resync = not finished
 
     def _retry_if_due(self, *, is_idle: bool) -> None:
@@ -240,10 +240,13 @@ class Worker:
         if position != self._delivery.position:
             raise CheckpointMovedError(self.subscription.name, self._delivery.position, position)
 
+    def _note_renewal(self) -> None:
+        self._next_renewal = time.monotonic() + min(self._lease_seconds / 3, LOOK_SECONDS)
+
     def _renew(self) -> int:
         """Renew the lease and look at the row: is it running, is anything parked anew; return its position."""
         state, position, generation = checkpoints.renew(self._using, self.lease, self._lease_seconds)
-        self._next_renewal = time.monotonic() + min(self._lease_seconds / 3, LOOK_SECONDS)
+        self._note_renewal()
         self._delivery.know_parked(generation)
         if state != "running":
             raise NotRunningError(self.subscription.name, state)
