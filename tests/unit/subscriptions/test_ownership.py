@@ -20,8 +20,8 @@ class Owned:
 def gives_back(workers: list[Owned], share: int) -> list[int]:
     """Return the partitions that are asked to leave for a share of so many."""
     before = {worker.lease.partition for worker in workers if worker.is_leaving}
-    ownership = Ownership("default", "me", dict, cast(Any, None), cast(Any, None))
-    ownership._workers = cast(Any, {worker.lease.checkpoint_id: worker for worker in workers})
+    ownership = Ownership("default", "me", dict, cast("Any", None), cast("Any", None))
+    ownership._workers = cast("Any", {worker.lease.checkpoint_id: worker for worker in workers})
     ownership._give_back(share)
     return [w.lease.partition for w in workers if w.is_leaving and w.lease.partition not in before]
 
