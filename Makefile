@@ -6,7 +6,7 @@ BIN := .venv/bin
 STAMP := .venv/.requirements-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench bench-quick chaos lint format lock
+.PHONY: help setup run test bench bench-quick chaos drill lint format lock
 
 help:
 	@echo "make run [PORT=8000]   everything, on an embedded PostgreSQL (or on DATABASE_URL)"
@@ -15,6 +15,7 @@ help:
 	@echo "make lint              ruff, mypy, import-linter, missing migrations"
 	@echo "make bench             every workload beside plain psycopg (minutes); bench-quick for a first look"
 	@echo "make chaos             the campaign of kills and restarts, with its judge (SECONDS=120, SEED=n)"
+	@echo "make drill             back up, destroy, restore to a point in time, and judge (ORDERS=1000)"
 	@echo "make format            ruff, writing"
 	@echo "make lock              requirements.in -> requirements.txt, with hashes (needs uv)"
 
@@ -43,6 +44,10 @@ bench-quick: $(STAMP)
 SECONDS ?= 120
 chaos: $(STAMP)
 	@exec $(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED))
+
+ORDERS ?= 1000
+drill: $(STAMP)
+	@exec $(BIN)/python -m tests.drill --orders $(ORDERS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
