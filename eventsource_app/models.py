@@ -147,7 +147,12 @@ class Checkpoint(models.Model):
                 name="eventsource_checkpoint_partition_range",
             ),
         ]
-        permissions: ClassVar = [("pause_checkpoint", "Can pause and resume subscriptions")]
+        permissions: ClassVar = [
+            ("pause_checkpoint", "Can pause and resume subscriptions"),
+            ("rebuild_checkpoint", "Can rebuild read models"),
+            ("repartition_checkpoint", "Can change the number of partitions"),
+            ("reset_checkpoint", "Can reset checkpoints"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.subscription} {self.partition}/{self.partition_count} at {self.position}"
@@ -227,3 +232,28 @@ class WorkerHeartbeat(models.Model):
 
     def __str__(self) -> str:
         return f"{self.worker_id} ({self.phase})"
+
+
+class SubscriptionSample(models.Model):
+    """How far behind a partition was at one moment, for the desk's charts (see ``subscriptions.history``)."""
+
+    subscription = models.CharField(max_length=200)
+    partition = models.SmallIntegerField()
+    # The number of the moment modulo how many are kept: a later round overwrites it, so the table is bounded by itself.
+    tick = models.SmallIntegerField()
+    sampled_at = models.DateTimeField()
+    lag_events = models.BigIntegerField()
+    lag_seconds = models.FloatField()
+    # Cumulative, as on the checkpoint: two samples give the rate between them.
+    events_processed = models.BigIntegerField()
+    events_failed = models.BigIntegerField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["subscription", "partition", "tick"], name="eventsource_sample_tick"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subscription} {self.partition}: {self.lag_events} behind at {self.sampled_at}"

@@ -11,6 +11,7 @@ from eventsource_app.subscriptions.checkpoints import CheckpointRow, Lease
 from eventsource_app.subscriptions.circuit_breaker import BreakerState
 from eventsource_app.subscriptions.config import ConfigurationError
 from eventsource_app.subscriptions.enrolment import may_run
+from eventsource_app.subscriptions.history import Sampler
 from eventsource_app.subscriptions.lane import Lane
 from eventsource_app.subscriptions.partitions import Pin, fair_share
 from eventsource_app.subscriptions.registry import Subscription
@@ -45,6 +46,7 @@ class Ownership:
         self._workers: dict[int, Worker] = {}
         self._reported_stuck: set[int] = set()
         self._reported_pins: set[str] = set()
+        self._sampler = Sampler(using, worker_id)
         self._next_claim = self._next_beat = 0.0
 
     @property
@@ -86,7 +88,9 @@ class Ownership:
         if not stuck:
             if self._heartbeat_file is not None:
                 self._heartbeat_file.touch()
-            heartbeats.beat(self._using, self._worker_id, "running", sorted(self._subscriptions()))
+            names = sorted(self._subscriptions())
+            heartbeats.beat(self._using, self._worker_id, "running", names)
+            self._sampler.sample_if_due(names)
 
     def _balance(self) -> None:
         self._workers = {key: worker for key, worker in self._workers.items() if worker.is_alive}

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from eventsource_app.store.session import execute
+from eventsource_app.subscriptions import history
 from eventsource_app.subscriptions.heartbeats import STALE_SECONDS
 
 DEFAULT_DAYS: Final = 30.0
@@ -76,3 +77,9 @@ def _forget_closed_letters(using: str, seconds: float) -> int:
 @prunable("stale heartbeats", STALE_SECONDS * 20)
 def _forget_stale_heartbeats(using: str, seconds: float) -> int:
     return delete_in_chunks(using, STALE_HEARTBEATS, seconds)
+
+
+@prunable("lag and rate samples", history.KEPT_SECONDS)
+def _forget_samples(using: str, seconds: float) -> int:
+    """Of partitions that are gone: the others' are overwritten in time."""
+    return delete_in_chunks(using, history.FORGET, seconds)
