@@ -18,6 +18,7 @@ DEBUG = True if ENV.debug is None else ENV.debug
 # Good enough for one developer's machine, and refused by settings.production.
 SECRET_KEY = ENV.secret_key or "insecure-development-key"
 ALLOWED_HOSTS = list(ENV.allowed_hosts) or ["localhost", "127.0.0.1", "[::1]"]
+CSRF_TRUSTED_ORIGINS = list(ENV.csrf_trusted_origins)
 
 INSTALLED_APPS = [
     "django.contrib.admin",

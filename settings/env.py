@@ -1,7 +1,6 @@
-"""The only reader of os.environ: every variable of the deployment, typed, with sentences for mistakes.
+"""The only reader of os.environ: every variable of the deployment, declared here and nowhere else.
 
-A secret may come from a file instead: `NAME_FILE=/run/secrets/name` is read when `NAME` is unset.
-An empty variable counts as unset, because that is what `NAME=` in a compose file means.
+To add one: a line in Environment, and its row in docs/environment.md (a test compares the two).
 """
 
 import functools
@@ -12,131 +11,89 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
+from settings.variables import (
+    flag,
+    folder,
+    header_and_value,
+    one_of,
+    origins,
+    read,
+    seconds,
+    variable,
+    whole,
+    words,
+)
+
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 
 
+# fmt: off
 @dataclass(frozen=True, slots=True)
 class Environment:
     """What the environment says; None means that it says nothing."""
 
-    database_url: str | None
-    test_database_url: str | None
-    db_ssl_mode: str | None
-    db_ssl_root_cert: str | None
-    db_pool_size: int | None
-    db_max_overflow: int | None
-    max_db_connections: int
-    instance_count: int
-    bind_address: str
-    port: int
-    web_concurrency: int
-    web_threads: int
-    shutdown_timeout_seconds: float
-    drain_timeout_seconds: float
-    log_level: str
-    service_name: str
-    service_version: str
-    otlp_endpoint: str | None
-    partition_id: int | None
-    num_partitions: int | None
-    secret_key: str | None
-    allowed_hosts: tuple[str, ...]
-    debug: bool | None
-    data_dir: Path | None
-
-
-class Reader:
-    """Typed access to a mapping of variables. Raises ImproperlyConfigured, in one sentence."""
-
-    def __init__(self, variables: Mapping[str, str]) -> None:
-        self._variables = variables
-
-    def text(self, name: str) -> str | None:
-        return self._variables.get(name, "").strip() or None
-
-    def text_or_file(self, name: str) -> str | None:
-        path = self.text(f"{name}_FILE")
-        if self.text(name) is not None or path is None:
-            return self.text(name)
-        try:
-            return Path(path).read_text(encoding="utf-8").strip() or None
-        except OSError as error:
-            raise ImproperlyConfigured(
-                f"{name}_FILE names {path!r}, which cannot be read ({error.strerror}): "
-                f"correct the path or set {name}."
-            ) from error
-
-    def integer(self, name: str, minimum: int, maximum: int | None = None) -> int | None:
-        text = self.text(name)
-        if text is None:
-            return None
-        if text.isascii() and text.isdigit() and minimum <= int(text) <= (maximum or int(text)):
-            return int(text)
-        limits = f"from {minimum} to {maximum}" if maximum else f"of at least {minimum}"
-        raise ImproperlyConfigured(f"{name} is {text!r}: it must be a whole number {limits}.")
-
-    def seconds(self, name: str, default: float) -> float:
-        text = self.text(name)
-        try:
-            value = default if text is None else float(text)
-        except ValueError:
-            value = -1.0
-        if 0 < value < 86_400:
-            return value
-        raise ImproperlyConfigured(f"{name} is {text!r}: it must be a number of seconds above 0.")
-
-    def choice(self, name: str, choices: tuple[str, ...]) -> str | None:
-        text = self.text(name)
-        if text is None or text in choices:
-            return text
-        raise ImproperlyConfigured(f"{name} is {text!r}: it must be one of {', '.join(choices)}.")
-
-    def boolean(self, name: str) -> bool | None:
-        text = self.text(name)
-        if text is None:
-            return None
-        if text.lower() not in YES + NO:
-            raise ImproperlyConfigured(f"{name} is {text!r}: it must be true or false.")
-        return text.lower() in YES
-
-    def words(self, name: str) -> tuple[str, ...]:
-        return tuple(word.strip() for word in (self.text(name) or "").split(",") if word.strip())
+    database_url: str | None = variable(
+        "DATABASE_URL", str, None, "where PostgreSQL is: postgresql://user:password@host:5432/name", secret=True)
+    test_database_url: str | None = variable(
+        "TEST_DATABASE_URL", str, None, "a server for the tests; unset, they start one of their own")
+    data_dir: Path | None = variable(
+        "DATA_DIR", folder, None, "the embedded PostgreSQL's data; unset, .data of the project")
+    db_ssl_mode: str | None = variable(
+        "DB_SSL_MODE", one_of(*SSL_MODES), None, "TLS to the database; unset, `require` for a remote host")
+    db_ssl_root_cert: str | None = variable(
+        "DB_SSL_ROOT_CERT", str, None, "the file with the authority that signed the database's certificate")
+    max_db_connections: int = variable(
+        "MAX_DB_CONNECTIONS", whole(1), 100, "the server's connections that may be shared out")
+    instance_count: int = variable(
+        "INSTANCE_COUNT", whole(1), 1, "web and worker pods together")
+    db_pool_size: int | None = variable(
+        "DB_POOL_SIZE", whole(1), None, "an instance's steady connections, instead of the arithmetic")
+    db_max_overflow: int | None = variable(
+        "DB_MAX_OVERFLOW", whole(0), None, "an instance's further connections, instead of the arithmetic")
+    bind_address: str = variable(
+        "BIND_ADDRESS", str, "127.0.0.1", "the address that gunicorn and the workers' probes listen on")
+    port: int = variable(
+        "PORT", whole(1, 65535), 8000, "gunicorn's port")
+    web_concurrency: int = variable(
+        "WEB_CONCURRENCY", whole(1), 2, "gunicorn's processes in one instance")
+    web_threads: int = variable(
+        "WEB_THREADS", whole(1), 8, "the threads of each of them")
+    shutdown_timeout_seconds: float = variable(
+        "SHUTDOWN_TIMEOUT", seconds, 60.0, "seconds for a worker's whole stop")
+    drain_timeout_seconds: float = variable(
+        "DRAIN_TIMEOUT", seconds, 30.0, "seconds of it for the batches that run")
+    partition_id: int | None = variable(
+        "PARTITION_ID", whole(0), None, "pins a worker to one partition, with NUM_PARTITIONS; unset, leases decide")
+    num_partitions: int | None = variable(
+        "NUM_PARTITIONS", whole(1, 1024), None, "how many partitions PARTITION_ID is one of")
+    log_level: str = variable(
+        "LOG_LEVEL", one_of(*LOG_LEVELS), "INFO", "the least level that is logged")
+    service_name: str = variable(
+        "SERVICE_NAME", str, "eventsource-app", "the name in traces and in pg_stat_activity")
+    service_version: str = variable(
+        "SERVICE_VERSION", str, "1.0.0", "the version in traces")
+    otlp_endpoint: str | None = variable(
+        "OTLP_ENDPOINT", str, None, "where traces go; unset, there is no tracing at all")
+    secret_key: str | None = variable(
+        "SECRET_KEY", str, None, "Django's key; required in production, 50 random characters or more", secret=True)
+    allowed_hosts: tuple[str, ...] = variable(
+        "ALLOWED_HOSTS", words, (), "the hosts this site answers to; required in production")
+    csrf_trusted_origins: tuple[str, ...] = variable(
+        "CSRF_TRUSTED_ORIGINS", origins, (), "origins whose forms are taken, as in https://shop.example")
+    secure_proxy_ssl_header: tuple[str, str] | None = variable(
+        "SECURE_PROXY_SSL_HEADER", header_and_value, ("HTTP_X_FORWARDED_PROTO", "https"),
+        "what the proxy in front sets, and overwrites, when TLS ends there; `none` trusts no header")
+    debug: bool | None = variable(
+        "DEBUG", flag, None, "on in development, refused in production")
+# fmt: on
 
 
 def read_environment(variables: Mapping[str, str]) -> Environment:
     """Return the typed environment of *variables*, or raise ImproperlyConfigured."""
-    read = Reader(variables)
-    partition_id, num_partitions = read.integer("PARTITION_ID", 0), read.integer("NUM_PARTITIONS", 1, 1024)
-    _check_pin(partition_id, num_partitions)
-    data_dir = read.text("DATA_DIR")
-    return Environment(
-        database_url=read.text_or_file("DATABASE_URL"),
-        test_database_url=read.text("TEST_DATABASE_URL"),
-        db_ssl_mode=read.choice("DB_SSL_MODE", SSL_MODES),
-        db_ssl_root_cert=read.text("DB_SSL_ROOT_CERT"),
-        db_pool_size=read.integer("DB_POOL_SIZE", 1),
-        db_max_overflow=read.integer("DB_MAX_OVERFLOW", 0),
-        max_db_connections=read.integer("MAX_DB_CONNECTIONS", 1) or 100,
-        instance_count=read.integer("INSTANCE_COUNT", 1) or 1,
-        bind_address=read.text("BIND_ADDRESS") or "127.0.0.1",
-        port=read.integer("PORT", 1, 65535) or 8000,
-        web_concurrency=read.integer("WEB_CONCURRENCY", 1) or 2,
-        web_threads=read.integer("WEB_THREADS", 1) or 8,
-        shutdown_timeout_seconds=read.seconds("SHUTDOWN_TIMEOUT", 60),
-        drain_timeout_seconds=read.seconds("DRAIN_TIMEOUT", 30),
-        log_level=read.choice("LOG_LEVEL", LOG_LEVELS) or "INFO",
-        service_name=read.text("SERVICE_NAME") or "eventsource-app",
-        service_version=read.text("SERVICE_VERSION") or "1.0.0",
-        otlp_endpoint=read.text("OTLP_ENDPOINT"),
-        partition_id=partition_id,
-        num_partitions=num_partitions,
-        secret_key=read.text_or_file("SECRET_KEY"),
-        allowed_hosts=read.words("ALLOWED_HOSTS"),
-        debug=read.boolean("DEBUG"),
-        data_dir=Path(data_dir).expanduser().absolute() if data_dir else None,
-    )
+    environment = read(Environment, variables)
+    _check_pin(environment.partition_id, environment.num_partitions)
+    return environment
 
 
 def _check_pin(partition_id: int | None, num_partitions: int | None) -> None:

@@ -41,7 +41,7 @@ SECRET_KEY = strong(ENV.secret_key)
 ALLOWED_HOSTS = list(ENV.allowed_hosts)
 
 # The proxy in front ends TLS and says so in this header, which it must overwrite.
-SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_PROXY_SSL_HEADER = ENV.secure_proxy_ssl_header
 SECURE_SSL_REDIRECT = True
 SECURE_REDIRECT_EXEMPT = [r"^health", r"^metrics"]  # probes speak plain HTTP inside the cluster
 SECURE_HSTS_SECONDS = 31_536_000

@@ -30,6 +30,39 @@ def test_a_secret_can_come_from_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "which cannot be read (No such file or directory): correct the path or set SECRET_KEY."),
+        (b"\n", "which is empty: write the value into it or set SECRET_KEY."),
+        (b"\xff\xfe", "which cannot be read (it is not UTF-8 text)"),
+    ],
+)
+def test_a_secrets_file_that_holds_none_stops_the_start(
+    tmp_path: Path, content: bytes | None, sentence: str
+) -> None:
+    secret = tmp_path / "secret"
+    if content is not None:
+        secret.write_bytes(content)
+
+    with pytest.raises(ImproperlyConfigured) as raised:
+        read_environment({"SECRET_KEY_FILE": str(secret)})
+
+    assert f"SECRET_KEY_FILE names {str(secret)!r}, {sentence}" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "pair"),
+    [
+        ("X-Forwarded-Proto: https", ("HTTP_X_FORWARDED_PROTO", "https")),
+        ("HTTP_X_SCHEME,https", ("HTTP_X_SCHEME", "https")),
+        ("none", None),
+    ],
+)
+def test_the_proxys_header(text: str, pair: tuple[str, str] | None) -> None:
+    assert read_environment({"SECURE_PROXY_SSL_HEADER": text}).secure_proxy_ssl_header == pair
+
+
+@pytest.mark.parametrize(
     ("variables", "sentence"),
     [
         ({"PORT": "0"}, "PORT is '0': it must be a whole number from 1 to 65535."),
@@ -44,6 +77,8 @@ def test_a_secret_can_come_from_a_file(tmp_path: Path) -> None:
         ({"DEBUG": "maybe"}, "DEBUG is 'maybe': it must be true or false."),
         ({"DB_SSL_MODE": "yes"}, "DB_SSL_MODE is 'yes': it must be one of disable, allow"),
         ({"SECRET_KEY_FILE": "/nowhere/key"}, "SECRET_KEY_FILE names '/nowhere/key', which cannot be read"),
+        ({"CSRF_TRUSTED_ORIGINS": "shop.example"}, "it must be origins with their scheme"),
+        ({"SECURE_PROXY_SSL_HEADER": "yes"}, "it must be a header and its value"),
         ({"PARTITION_ID": "1"}, "set both or neither"),
         ({"PARTITION_ID": "4", "NUM_PARTITIONS": "4"}, "it must be from 0 to 3"),
     ],
