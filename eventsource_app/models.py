@@ -257,3 +257,19 @@ class SubscriptionSample(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subscription} {self.partition}: {self.lag_events} behind at {self.sampled_at}"
+
+
+class IdempotencyKey(models.Model):
+    """The answer to a request that carried an Idempotency-Key, stored in the transaction of what the request did."""
+
+    # Derived from the caller and the key, neither of which is kept.
+    id = models.UUIDField(primary_key=True)
+    # A digest of the method, the path, If-Match and the body: another request must not get this answer.
+    fingerprint = models.BinaryField()
+    status = models.SmallIntegerField()
+    headers = models.JSONField()
+    body = models.BinaryField()
+    created_at = models.DateTimeField(db_default=ClockTimestamp(), db_index=True)
+
+    def __str__(self) -> str:
+        return f"{self.id}: {self.status}"

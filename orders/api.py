@@ -4,9 +4,11 @@ from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
 from ninja import Router, Status
+from ninja.decorators import decorate_view
 
 from eventsource_app.http.api_errors import Answer
-from eventsource_app.http.etag import etag
+from eventsource_app.http.etag import etag, precondition
+from eventsource_app.http.idempotency import idempotent
 from orders import services
 from orders.commands import CancelOrder, DeliverOrder, PlaceOrder, ShipOrder
 from orders.exceptions import InvalidOrderError, OrderAlreadyExistsError, OrderStateError
@@ -29,37 +31,45 @@ ERRORS: dict[type[Exception], Answer] = {
 
 
 @router.post("", response={201: OrderReceiptDocument})
+@decorate_view(idempotent)
 def place_order(
     request: HttpRequest, response: HttpResponse, body: PlaceOrderBody
 ) -> Status[OrderReceiptDocument]:
     """Place an order. The answer's ``position`` is where the log has it."""
-    receipt = services.place_order(PlaceOrder(body.customer_id, body.total, body.order_id))
+    receipt = services.place_order(
+        PlaceOrder(body.customer_id, body.total, body.order_id), precondition(request)
+    )
     response["Location"] = f"{request.path.rstrip('/')}/{receipt.order_id}"
     return Status(201, _answer(response, receipt))
 
 
 @router.post("/{order_id}/ship", response=OrderReceiptDocument)
+@decorate_view(idempotent)
 def ship_order(
     request: HttpRequest, response: HttpResponse, order_id: UUID, body: ShipOrderBody
 ) -> OrderReceiptDocument:
     """Ship an order that was created."""
-    return _answer(response, services.ship_order(ShipOrder(order_id, body.tracking_number)))
+    return _answer(
+        response, services.ship_order(ShipOrder(order_id, body.tracking_number), precondition(request))
+    )
 
 
 @router.post("/{order_id}/deliver", response=OrderReceiptDocument)
+@decorate_view(idempotent)
 def deliver_order(
     request: HttpRequest, response: HttpResponse, order_id: UUID, body: DeliverOrderBody | None = None
 ) -> OrderReceiptDocument:
     """Note that a shipped order has arrived."""
-    return _answer(response, services.deliver_order(DeliverOrder(order_id)))
+    return _answer(response, services.deliver_order(DeliverOrder(order_id), precondition(request)))
 
 
 @router.post("/{order_id}/cancel", response=OrderReceiptDocument)
+@decorate_view(idempotent)
 def cancel_order(
     request: HttpRequest, response: HttpResponse, order_id: UUID, body: CancelOrderBody
 ) -> OrderReceiptDocument:
     """Call off an order that was not shipped yet."""
-    return _answer(response, services.cancel_order(CancelOrder(order_id, body.reason)))
+    return _answer(response, services.cancel_order(CancelOrder(order_id, body.reason), precondition(request)))
 
 
 def _answer(response: HttpResponse, receipt: services.OrderReceipt) -> OrderReceiptDocument:

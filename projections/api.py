@@ -8,7 +8,7 @@ from ninja import Path, Query, Router
 from eventsource_app.aggregates import AggregateNotFoundError
 from eventsource_app.events import DomainEvent
 from eventsource_app.http.api_errors import Answer
-from eventsource_app.http.etag import etag
+from eventsource_app.http.etag import etag, unchanged
 from eventsource_app.store import RecordedEvent
 from orders.api import router as orders_router
 from orders.events import ORDER
@@ -47,13 +47,13 @@ def list_orders(request: HttpRequest, query: Query[OrderListQuery]) -> OrderList
 
 
 @orders_router.get("/{order_id}", response=OrderDocument)
-def get_order(request: HttpRequest, response: HttpResponse, order_id: UUID) -> OrderDocument:
+def get_order(request: HttpRequest, response: HttpResponse, order_id: UUID) -> OrderDocument | HttpResponse:
     """One order as the read model has it, a moment after the command."""
     order = queries.find_order(order_id)
     if order is None:
         raise AggregateNotFoundError(ORDER, order_id)
     response["ETag"] = etag(order.version)
-    return _order_document(order)
+    return unchanged(request, order.version) or _order_document(order)
 
 
 @orders_router.get("/{order_id}/events", response=OrderHistoryDocument)

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field
 
-from eventsource_app.events.identifiers import uuid7
+from eventsource_app.events.identifiers import new_id
 
 MAX_VERSION = 2**31 - 1
 MAX_NAME_LENGTH = 200
@@ -21,6 +21,10 @@ def _in_utc(value: datetime) -> datetime:
         return value.astimezone(UTC)
     except OverflowError as error:
         raise ValueError(f"{value.isoformat()} lies outside the calendar's years 1 to 9999 in UTC") from error
+
+
+def _event_id() -> UUID:
+    return new_id("event")
 
 
 def _as_text(value: object) -> object:
@@ -44,7 +48,7 @@ class DomainEvent(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="constants")
 
-    event_id: UUID = Field(default_factory=uuid7)
+    event_id: UUID = Field(default_factory=_event_id)
     event_type: Name = ""
     schema_version: int = Field(default=1, ge=1, le=32767)
     occurred_at: UtcDatetime = Field(default_factory=_now)

@@ -13,6 +13,13 @@ from ninja.errors import HttpError, ValidationError
 
 from eventsource_app.aggregates import AggregateNotFoundError
 from eventsource_app.events import InvalidEventError
+from eventsource_app.http.etag import InvalidPreconditionError, PreconditionFailedError, etag
+from eventsource_app.http.idempotency import (
+    InvalidKeyError,
+    KeyForgottenError,
+    KeyInFlightError,
+    KeyReusedError,
+)
 from eventsource_app.http.problem import FieldProblem, pointer, problem
 from eventsource_app.store import DuplicateEventError, WrongExpectedVersionError
 
@@ -27,6 +34,7 @@ class Answer:
     status: int
     kind: str | None = None
     shows_message: bool = True
+    retry_after_seconds: int | None = None
 
 
 _ENGINE: dict[type[Exception], Answer] = {
@@ -34,6 +42,11 @@ _ENGINE: dict[type[Exception], Answer] = {
     WrongExpectedVersionError: Answer(409, "lost-race"),
     DuplicateEventError: Answer(409, "duplicate-event"),
     InvalidEventError: Answer(422, "invalid-event"),
+    InvalidPreconditionError: Answer(400, "invalid-if-match"),
+    InvalidKeyError: Answer(400, "invalid-idempotency-key"),
+    KeyInFlightError: Answer(409, "idempotency-key-in-flight", retry_after_seconds=1),
+    KeyForgottenError: Answer(409, "idempotency-key-forgotten"),
+    KeyReusedError: Answer(422, "idempotency-key-reused"),
     OperationalError: Answer(503, "database-away", shows_message=False),
     InterfaceError: Answer(503, "database-away", shows_message=False),
     RequestDataTooBig: Answer(413, shows_message=False),
@@ -49,6 +62,7 @@ def install_error_handlers(api: NinjaAPI, domain: Mapping[type[Exception], Answe
     """Make ``api`` answer every exception with a problem document; ``domain`` adds the errors of its own."""
     for error_class, answer in {**_ENGINE, **domain}.items():
         _install(api, error_class, answer)
+    _handle(api, PreconditionFailedError, _precondition_failed)
     _handle(api, ValidationError, _invalid_fields)
     _handle(api, HttpError, _http_error)
     _handle(api, Exception, _unexpected)
@@ -65,7 +79,10 @@ def _install(api: NinjaAPI, error_class: type[Exception], answer: Answer) -> Non
         if answer.status == 503:
             return database_away(request, error)
         detail = str(error) if answer.shows_message else None
-        return problem(request, answer.status, detail, kind=answer.kind, errors=_named_field(error))
+        response = problem(request, answer.status, detail, kind=answer.kind, errors=_named_field(error))
+        if answer.retry_after_seconds is not None:
+            response["Retry-After"] = str(answer.retry_after_seconds)
+        return response
 
     _handle(api, error_class, handle)
 
@@ -75,6 +92,13 @@ def _handle(
 ) -> None:
     """Install a handler; ninja's own annotation also admits the bare class, which it never passes."""
     api.add_exception_handler(error_class, cast("Any", handler))
+
+
+def _precondition_failed(request: HttpRequest, error: PreconditionFailedError) -> HttpResponse:
+    response = problem(request, 412, str(error), kind="precondition-failed")
+    if error.actual:
+        response["ETag"] = etag(error.actual)
+    return response
 
 
 def _named_field(error: Exception) -> list[FieldProblem] | None:

@@ -25,6 +25,12 @@ _DETAILS = {
 }
 
 
+class ProblemResponse(HttpResponse):
+    """The answer with a problem document; ``kind`` tells sorts of the same status apart."""
+
+    kind: str | None = None
+
+
 class FieldProblem(TypedDict):
     """One invalid field: where it was (``body``, ``path``, ``query``, ``header``), its JSON pointer, and why."""
 
@@ -40,7 +46,7 @@ def problem(
     *,
     kind: str | None = None,
     errors: Sequence[FieldProblem] | None = None,
-) -> HttpResponse:
+) -> ProblemResponse:
     """Return a problem document.
 
     ``kind`` names the sort of problem where the status alone does not (``urn:problem:<kind>``);
@@ -56,7 +62,8 @@ def problem(
     }
     if errors is not None:
         document["errors"] = list(errors)
-    response = HttpResponse(json.dumps(document), status=status, content_type=CONTENT_TYPE)
+    response = ProblemResponse(json.dumps(document), status=status, content_type=CONTENT_TYPE)
+    response.kind = kind
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return response

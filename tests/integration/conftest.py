@@ -3,8 +3,10 @@
 from collections.abc import Iterator
 
 import pytest
+from django.test import Client
 
 from eventsource_app.store.notifications import close_wake_ups
+from tests.integration.http_api import client
 from tests.integration.ledger import MAKE_TABLE, World, run_sql
 
 
@@ -22,3 +24,9 @@ def world(transactional_db: None) -> Iterator[World]:
     yield world
     world.stop()
     run_sql("DROP TABLE ledger_line CASCADE")
+
+
+@pytest.fixture
+def api() -> Client:
+    """A caller of the order API who may do everything."""
+    return client()

@@ -1,7 +1,5 @@
 """How often each operation asks the server, counted in the protocol itself."""
 
-import tempfile
-from collections.abc import Callable
 from uuid import uuid4
 
 import pytest
@@ -10,21 +8,9 @@ from pytest_django import Settings
 
 from eventsource_app.store import ExpectedVersion
 from tests.builders import a_store, a_stream, accounts, paid_in, payments
+from tests.round_trips import round_trips
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def round_trips(action: Callable[[], object]) -> int:
-    """Count how often the server said that it is ready for the next question."""
-    connection.ensure_connection()
-    with tempfile.TemporaryFile("w+") as trace:
-        connection.connection.pgconn.trace(trace.fileno())
-        try:
-            action()
-        finally:
-            connection.connection.pgconn.untrace()
-        trace.seek(0)
-        return trace.read().count("\tReadyForQuery\t")
 
 
 @pytest.fixture(autouse=True)

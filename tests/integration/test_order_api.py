@@ -13,9 +13,8 @@ from django.urls import path
 
 from eventsource_app.store import EventStore, ExpectedVersion, StreamId, WrongExpectedVersionError
 from orders import services
-from projections.customer_summary import CustomerSummaryProjection
-from projections.order_summary import OrderSummaryProjection
 from settings import urls
+from tests.integration.http_api import assert_problem, follow_the_log, place, post
 
 # Fixed, since every process of a parallel run must collect the same tests.
 NO_ORDER = "00000000-0000-4000-8000-000000000000"
@@ -33,41 +32,6 @@ def away(request: object) -> HttpResponse:
 # This module serves as a URLconf with two routes more.
 urlpatterns = [*urls.urlpatterns, path("boom", boom), path("away", away)]
 handler500 = urls.handler500
-
-
-@pytest.fixture
-def api() -> Client:
-    return Client(raise_request_exception=False)
-
-
-def post(api: Client, url: str, body: Any = None, **headers: str) -> Any:
-    text = body if isinstance(body, str | bytes) else json.dumps({} if body is None else body)
-    return api.post(url, text, content_type="application/json", headers=headers)
-
-
-def place(api: Client, **body: Any) -> dict[str, Any]:
-    response = post(api, "/orders", {"customer_id": "cust-1", "total": "10.00", **body})
-    assert response.status_code == 201, response.content
-    return dict(response.json())
-
-
-def follow_the_log() -> None:
-    recorded = EventStore().read_all()
-    OrderSummaryProjection().handle_batch(recorded)
-    CustomerSummaryProjection().handle_batch(
-        [r for r in recorded if r.event_type in ("OrderCreated", "OrderCancelled")]
-    )
-
-
-def assert_problem(response: Any, status: int, detail: str = "") -> dict[str, Any]:
-    assert response.status_code == status, response.content
-    assert response["Content-Type"] == "application/problem+json"
-    document = response.json()
-    assert {"type", "title", "status", "detail", "instance", "correlation_id"} <= set(document)
-    assert document["status"] == status
-    assert document["correlation_id"] == response["X-Request-ID"]
-    assert detail in document["detail"]
-    return dict(document)
 
 
 # Commands

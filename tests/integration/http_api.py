@@ -1,0 +1,45 @@
+"""Calling the order API through Django's test client."""
+
+import json
+from typing import Any
+
+from django.test import Client
+
+from eventsource_app.store import EventStore
+from projections.customer_summary import CustomerSummaryProjection
+from projections.order_summary import OrderSummaryProjection
+
+
+def client() -> Client:
+    """A caller who may do everything."""
+    return Client(raise_request_exception=False)
+
+
+def post(api: Client, url: str, body: Any = None, **headers: str) -> Any:
+    text = body if isinstance(body, str | bytes) else json.dumps({} if body is None else body)
+    return api.post(url, text, content_type="application/json", headers=headers)
+
+
+def place(api: Client, **body: Any) -> dict[str, Any]:
+    response = post(api, "/orders", {"customer_id": "cust-1", "total": "10.00", **body})
+    assert response.status_code == 201, response.content
+    return dict(response.json())
+
+
+def follow_the_log() -> None:
+    recorded = EventStore().read_all()
+    OrderSummaryProjection().handle_batch(recorded)
+    CustomerSummaryProjection().handle_batch(
+        [r for r in recorded if r.event_type in ("OrderCreated", "OrderCancelled")]
+    )
+
+
+def assert_problem(response: Any, status: int, detail: str = "") -> dict[str, Any]:
+    assert response.status_code == status, response.content
+    assert response["Content-Type"] == "application/problem+json"
+    document = response.json()
+    assert {"type", "title", "status", "detail", "instance", "correlation_id"} <= set(document)
+    assert document["status"] == status
+    assert document["correlation_id"] == response["X-Request-ID"]
+    assert detail in document["detail"]
+    return dict(document)
