@@ -27,9 +27,13 @@ def place(api: Client, **body: Any) -> dict[str, Any]:
 
 
 def follow_the_log() -> None:
+    """Make the read models what the whole log says."""
+    orders, customers = OrderSummaryProjection(), CustomerSummaryProjection()
+    orders.reset()
+    customers.reset()
     recorded = EventStore().read_all()
-    OrderSummaryProjection().handle_batch(recorded)
-    CustomerSummaryProjection().handle_batch(
+    orders.handle_batch(recorded)
+    customers.handle_batch(
         [r for r in recorded if r.event_type in ("OrderCreated", "OrderCancelled")]
     )
 
