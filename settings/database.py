@@ -1,7 +1,7 @@
 """DATABASE_URL and the connection arithmetic, made into Django's DATABASES["default"]."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import dj_database_url
@@ -13,6 +13,8 @@ POOL_TIMEOUT_SECONDS = 30
 POOL_RECYCLE_SECONDS = 1800
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
+IDLE_IN_TRANSACTION_TIMEOUT_MS = 60_000
+PROBE_THREADS = 2  # at most so many ask the database for a probe, beside gunicorn's own threads
 LOOPBACK = ("", "localhost", "127.0.0.1", "::1")
 
 
@@ -31,8 +33,12 @@ class PoolPlan:
 
     @property
     def total(self) -> int:
-        """What all processes of all instances can open together."""
-        return self.max_size * self.processes * self.instance_count
+        """What the pools of all instances may open together: each process has at least one connection."""
+        return self.instance_count * max(self.total_per_instance, self.processes)
+
+    def to_dict(self) -> dict[str, int]:
+        """The plan as EVENTSOURCE["POOL"] and the log have it."""
+        return {**asdict(self), "total": self.total}
 
 
 def pool_plan(
@@ -74,6 +80,7 @@ def plan_from(env: Environment) -> PoolPlan:
         processes=env.web_concurrency,
         pool_size=env.db_pool_size,
         max_overflow=env.db_max_overflow,
+        process_capacity=env.web_threads + PROBE_THREADS,
     )
 
 
@@ -91,7 +98,11 @@ def database(url: str, env: Environment, *, pooled: bool = True) -> dict[str, An
         **tls_options(config["HOST"] or given.get("host", ""), env),
         **given,
     }
-    options["options"] = f"{session_options()} {given.get('options', '')}".strip()
+    if env.db_pooler == "transaction":
+        # What a session keeps (a cursor between two transactions, too) belongs to another client a moment later.
+        config["DISABLE_SERVER_SIDE_CURSORS"] = True
+    else:
+        options["options"] = f"{session_options()} {given.get('options', '')}".strip()
     if pooled:
         options["pool"] = pool_options(plan_from(env))
     return {**config, "OPTIONS": options}
@@ -113,8 +124,16 @@ def parse(url: str) -> dj_database_url.DBConfig:
 
 
 def session_options() -> str:
-    """What every session starts with: no statement and no wait for a lock lasts for ever."""
-    return f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
+    """What every session starts with: no statement, no wait for a lock and no idle transaction lasts for ever.
+
+    A pooler in transaction mode refuses these; there the role has them (ALTER ROLE, docs/production.md).
+    """
+    limits = {
+        "statement_timeout": STATEMENT_TIMEOUT_MS,
+        "lock_timeout": LOCK_TIMEOUT_MS,
+        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT_MS,
+    }
+    return " ".join(f"-c {name}={milliseconds}" for name, milliseconds in limits.items())
 
 
 def tls_options(host: str, env: Environment) -> dict[str, str]:

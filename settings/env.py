@@ -25,6 +25,7 @@ from settings.variables import (
 )
 
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+POOLERS = ("none", "transaction")
 SSL_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 
 
@@ -43,6 +44,8 @@ class Environment:
         "DB_SSL_MODE", one_of(*SSL_MODES), None, "TLS to the database; unset, `require` for a remote host")
     db_ssl_root_cert: str | None = variable(
         "DB_SSL_ROOT_CERT", str, None, "the file with the authority that signed the database's certificate")
+    db_pooler: str = variable(
+        "DB_POOLER", one_of(*POOLERS), "none", "`transaction` behind PgBouncer in transaction mode")
     max_db_connections: int = variable(
         "MAX_DB_CONNECTIONS", whole(1), 100, "the server's connections that may be shared out")
     instance_count: int = variable(

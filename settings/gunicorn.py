@@ -1,5 +1,9 @@
 """gunicorn's configuration: `gunicorn --config python:settings.gunicorn`."""
 
+from typing import Any
+
+from eventsource_app.observability.pool import forget_connections, log_pool
+from settings.database import plan_from
 from settings.env import environment
 from settings.logging import logging_config
 
@@ -20,3 +24,13 @@ max_requests_jitter = 2_000
 control_socket_disable = True
 logconfig_dict = logging_config(_env.log_level)
 accesslog = "-"
+
+
+def when_ready(server: Any) -> None:
+    """Say once per instance how its connections are shared out."""
+    log_pool(plan_from(_env).to_dict())
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """With --preload the application may have asked the database: a child must not inherit that connection."""
+    forget_connections()

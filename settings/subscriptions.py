@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from settings.database import plan_from
 from settings.env import Environment
 
 
@@ -29,4 +30,13 @@ def eventsource(env: Environment) -> dict[str, Any]:
         "PROBE_ADDRESS": env.bind_address,
         "PARTITION_ID": env.partition_id,
         "NUM_PARTITIONS": env.num_partitions,
+        "POOL": plan_from(env).to_dict(),
+        **through_pooler(env),
     }
+
+
+def through_pooler(env: Environment) -> dict[str, Any]:
+    """What the engine does without behind a pooler in transaction mode, which gives each transaction another session."""
+    if env.db_pooler != "transaction":
+        return {}
+    return {"POOLER": env.db_pooler, "LISTEN": False, "PREPARED_STATEMENTS": False, "SESSION_SETTINGS": False}

@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from eventsource_app.management.supervision import Supervision, end_with, worker_command
+from eventsource_app.observability.pool import log_pool
 from eventsource_app.probes.worker_server import WorkerProbes
 from eventsource_app.store.notifications import close_wake_ups
 from eventsource_app.store.session import leave_pool, option
@@ -42,6 +43,8 @@ class Command(BaseCommand):
         parser.add_argument("--drain-timeout", type=_seconds, default=None, metavar="S")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        if not options["supervised"]:
+            log_pool({**option("POOL", {}), "processes": options["processes"]})
         if options["processes"] > 1:
             sys.exit(self._supervise(options))
         if options["supervised"]:

@@ -42,6 +42,28 @@ def test_pool_size_and_overflow_can_be_given() -> None:
     assert (plan.pool_size, plan.max_overflow, plan.max_size) == (5, 0, 5)
 
 
+@pytest.mark.parametrize(
+    ("instances", "size", "overflow", "total"),
+    [(1, 30, 60, 90), (2, 15, 30, 90), (8, 3, 8, 88), (45, 2, 0, 90), (46, 2, 0, 92), (1000, 2, 0, 2000)],
+)
+def test_the_tutorials_arithmetic(instances: int, size: int, overflow: int, total: int) -> None:
+    plan = pool_plan(max_connections=100, instance_count=instances)
+
+    assert (plan.pool_size, plan.max_overflow, plan.total) == (size, overflow, total)
+
+
+def test_more_processes_than_connections_get_one_each() -> None:
+    plan = pool_plan(max_connections=100, instance_count=30, processes=8)
+
+    assert (plan.total_per_instance, plan.max_size, plan.total) == (3, 1, 240)
+
+
+def test_only_one_of_the_two_may_be_given() -> None:
+    assert pool_plan(max_connections=100, pool_size=80).max_overflow == 10
+    assert pool_plan(max_connections=100, pool_size=120).max_overflow == 0
+    assert pool_plan(max_connections=100, max_overflow=3).total_per_instance == 33
+
+
 @given(st.integers(1, 2000), st.integers(1, 200), st.integers(1, 50))
 def test_no_plan_is_impossible(max_connections: int, instance_count: int, processes: int) -> None:
     plan = pool_plan(max_connections=max_connections, instance_count=instance_count, processes=processes)
@@ -92,15 +114,23 @@ def test_the_pool_is_mapped_as_django_5_2_needs_it() -> None:
     config = database("postgresql://u@localhost/shop", ENV)
 
     assert (config["CONN_MAX_AGE"], config["CONN_HEALTH_CHECKS"]) == (0, True)
-    assert config["OPTIONS"]["pool"] == {"min_size": 1, "max_size": 45, "timeout": 30, "max_lifetime": 1800}
+    assert config["OPTIONS"]["pool"] == {"min_size": 1, "max_size": 10, "timeout": 30, "max_lifetime": 1800}
 
 
 def test_no_statement_lasts_for_ever() -> None:
     options = database("postgresql://u@localhost/shop?options=-c%20jit%3Doff", ENV)["OPTIONS"]["options"]
 
     assert "statement_timeout=30000" in options
-    assert "lock_timeout=" in options
+    assert "lock_timeout=10000" in options
+    assert "idle_in_transaction_session_timeout=60000" in options
     assert options.endswith("-c jit=off")
+
+
+def test_a_pooler_in_transaction_mode_is_asked_for_nothing_that_a_session_keeps() -> None:
+    config = database("postgresql://u@localhost/shop", read_environment({"DB_POOLER": "transaction"}))
+
+    assert "options" not in config["OPTIONS"]
+    assert config["DISABLE_SERVER_SIDE_CURSORS"] is True
 
 
 @pytest.mark.parametrize(

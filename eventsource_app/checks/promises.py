@@ -1,24 +1,17 @@
-"""System checks: what the log's promises need from the database and the settings.
+"""What the log's promises need from the database.
 
-Those tagged ``database`` run with ``manage.py check --database default`` and before every ``migrate``.
+These are tagged ``database``: they run with ``manage.py check --database default`` and before every ``migrate``.
 """
 
 from collections.abc import Sequence
 from typing import Any, Final
 
 from django.apps import AppConfig
-from django.conf import settings
 from django.core import checks
 from django.db import connections
 
 LOG: Final = "eventsource_app_event"
 SEQUENCE: Final = "eventsource_app_event_position_seq"
-KNOWN_KEYS: Final = frozenset({
-    "SUBSCRIPTIONS", "HEALTH", "MAX_EVENT_BYTES", "ERROR_CALLBACKS", "SHUTDOWN_TIMEOUT", "DRAIN_TIMEOUT",
-    "PARTITION_ID", "NUM_PARTITIONS", "PREPARED_STATEMENTS", "WAKE_UPS", "LISTEN", "SESSION_SETTINGS",
-    "PROBE_ADDRESS", "LEASE_SECONDS", "WEBHOOK",
-})  # fmt: skip
-
 CACHE_OF_SEQUENCE: Final = "SELECT seqcache FROM pg_sequence WHERE seqrelid = to_regclass(%s)"
 # Bits of pg_trigger.tgtype; a trigger that is disabled, or enabled for replicas only, guards nothing here.
 BEFORE, DELETE, UPDATE, TRUNCATE = 2, 8, 16, 32
@@ -38,7 +31,7 @@ def check_sequence(
     """E001: positions must be drawn one by one, or a reader passes the cached ones before they are used."""
     found: list[checks.CheckMessage] = []
     for alias in _postgresql(databases):
-        cache = _value(alias, CACHE_OF_SEQUENCE, SEQUENCE)
+        cache = sequence_cache(alias)
         if cache not in (None, 1):  # None: not migrated yet
             found.append(checks.Error(
                 f"The sequence {SEQUENCE} of database {alias!r} has CACHE {cache}, so readers would lose events.",
@@ -56,9 +49,7 @@ def check_append_only(
     for alias in _postgresql(databases):
         if _value(alias, "SELECT to_regclass(%s)::text", LOG) is None:
             continue
-        guarded = _value(alias, GUARDS, LOG)
-        open_to = [name for name, bit in (("UPDATE", UPDATE), ("DELETE", DELETE), ("TRUNCATE", TRUNCATE))
-                   if not guarded & bit]  # fmt: skip
+        open_to = unguarded_verbs(alias)
         if open_to:
             found.append(checks.Error(
                 f"No enabled trigger of {LOG} in database {alias!r} refuses {', '.join(open_to)}.",
@@ -68,31 +59,17 @@ def check_append_only(
     return found
 
 
-@checks.register
-def check_pool(app_configs: Apps, **_: Any) -> list[checks.CheckMessage]:
-    """E003: Django refuses persistent connections beside a pool, but only at the first query."""
-    return [
-        checks.Error(
-            f"DATABASES[{alias!r}] has a pool and CONN_MAX_AGE={config['CONN_MAX_AGE']!r}; Django refuses them together.",
-            hint="Set CONN_MAX_AGE to 0: the pool keeps the connections.",
-            id="eventsource_app.E003",
-        )
-        for alias, config in settings.DATABASES.items()
-        if config.get("OPTIONS", {}).get("pool") and config.get("CONN_MAX_AGE", 0) != 0
-    ]
+def sequence_cache(alias: str) -> int | None:
+    """Return the sequence's CACHE; None where it is not migrated yet."""
+    cache: int | None = _value(alias, CACHE_OF_SEQUENCE, SEQUENCE)
+    return cache
 
 
-@checks.register
-def check_setting_keys(app_configs: Apps, **_: Any) -> list[checks.CheckMessage]:
-    """E004: a misspelt key would silently do nothing."""
-    return [
-        checks.Error(
-            f"EVENTSOURCE has the unknown key {key!r}.",
-            hint=f"Use one of {', '.join(sorted(KNOWN_KEYS))}.",
-            id="eventsource_app.E004",
-        )
-        for key in sorted(set(getattr(settings, "EVENTSOURCE", {})) - KNOWN_KEYS)
-    ]
+def unguarded_verbs(alias: str) -> list[str]:
+    """Return the verbs that no enabled trigger of the log refuses."""
+    guarded = _value(alias, GUARDS, LOG)
+    verbs = (("UPDATE", UPDATE), ("DELETE", DELETE), ("TRUNCATE", TRUNCATE))
+    return [name for name, bit in verbs if not guarded & bit]
 
 
 def _postgresql(databases: Sequence[str] | None) -> list[str]:
