@@ -189,6 +189,10 @@ class DeadLetter(models.Model):
     # Once the event is handled or discarded, the later events of its aggregate are replayed up to the checkpoint; until
     # they have caught up the aggregate stays parked. Null when nothing is left to replay.
     replayed_through = models.BigIntegerField(null=True, blank=True)
+    # The event that is being tried, committed before the attempt, and how many processes have died at it so far.
+    tried_position = models.BigIntegerField(null=True, blank=True)
+    tried_at = models.DateTimeField(null=True, blank=True)
+    lost_attempt_count = models.SmallIntegerField(db_default=0)
     first_failed_at = models.DateTimeField(db_default=ClockTimestamp())
     last_failed_at = models.DateTimeField(db_default=ClockTimestamp())
     closed_at = models.DateTimeField(null=True, blank=True)

@@ -193,8 +193,7 @@ class Delivery:
         try:
             handled = self._attempt(page, self._run)
         except DeadLetterLimitError as error:
-            critical = ErrorClassification(ErrorCategory.APPLICATION, ErrorSeverity.CRITICAL)
-            self._report(error.recorded, error, critical, 0)
+            self._tell(error.recorded, error, ErrorCategory.APPLICATION)
             self._stop(str(error), error)
         self._run = []
         self._passed.clear()
@@ -231,8 +230,8 @@ class Delivery:
         sentence = f"{count} events of different aggregates failed in a row, the last with: {describe(error)}"
         with transaction.atomic(using=self._using):
             checkpoints.note_breaker(self._using, self._lease, "open", sentence, self._take_failed())
-        critical = ErrorClassification(ErrorCategory.INFRASTRUCTURE, ErrorSeverity.CRITICAL)
-        self._report(None, BreakerOpenedError(f"Circuit breaker opened: {sentence}"), critical, 0)
+        opened = BreakerOpenedError(f"Circuit breaker opened: {sentence}")
+        self._tell(None, opened, ErrorCategory.INFRASTRUCTURE)
         raise BreakerOpenedError(sentence)
 
     def _stop(self, sentence: str, error: BaseException) -> NoReturn:
@@ -341,6 +340,11 @@ class Delivery:
     def _take_failed(self) -> int:
         failed, self._failed = self._failed, 0
         return failed
+
+    def _tell(self, recorded: RecordedEvent | None, error: BaseException, category: ErrorCategory) -> None:
+        """What befalls the whole subscription is critical, whatever began it."""
+        critical = ErrorClassification(category, ErrorSeverity.CRITICAL)
+        self._callbacks.tell(error_info(self._subscription.name, recorded, error, critical, 0))
 
     def _report(
         self,

@@ -196,7 +196,11 @@ ErrorCallback = Callable[[ErrorInfo], object]
 
 
 class ErrorCallbacks:
-    """Who wants to hear of failed attempts, and how many there were. A callback that raises is logged and harms nothing."""
+    """Who wants to hear of failures, and how many attempts failed. A callback that raises is logged and harms nothing.
+
+    One call per failed attempt (``report``), critical when it was the last; and one for what befalls a whole subscription
+    (``tell``: its breaker opened, it is full of dead letters, refused, or hangs), which is no attempt and not counted.
+    """
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
@@ -214,13 +218,17 @@ class ErrorCallbacks:
         self._callbacks.append((lambda info: info.classification.category is category, callback))
 
     def counts(self) -> dict[str, int]:
-        """Return the failed attempts reported so far, by subscription."""
+        """Return how many attempts have failed so far, by subscription."""
         with self._lock:
             return dict(self._counts)
 
     def report(self, info: ErrorInfo) -> None:
+        """An attempt failed: count it, and call whoever wants to hear of it."""
         with self._lock:
             self._counts[info.subscription_name] += 1
+        self.tell(info)
+
+    def tell(self, info: ErrorInfo) -> None:
         for wants, callback in tuple(self._callbacks):
             try:
                 if wants(info):

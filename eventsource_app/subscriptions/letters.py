@@ -21,15 +21,12 @@ from eventsource_app.subscriptions.control import (
     desk_callbacks,
     record,
 )
-from eventsource_app.subscriptions.dead_letters import OpenLetter
+from eventsource_app.subscriptions.dead_letters import LETTER, OpenLetter
 from eventsource_app.subscriptions.errors import describe
 from eventsource_app.subscriptions.interruptions import Interruption
 from eventsource_app.subscriptions.redelivery import DeskRedelivery, MissingEventError, Outcome
 
-FIND: Final = """
-SELECT subscription, slot, id, position, aggregate_type, aggregate_id, scope, state, retry_count, replayed_through
-  FROM eventsource_app_deadletter WHERE id = %s
-"""
+FIND: Final = f"SELECT subscription, slot, {LETTER} FROM eventsource_app_deadletter WHERE id = %s"  # noqa: S608 - constants
 CLOSED_STATES: Final = ("resolved", "discarded")
 TAKEN: Final = "Somebody else, or the worker, was at this letter at the same time; look at it again."
 

@@ -21,6 +21,7 @@ from eventsource_app.subscriptions.errors import (
     ErrorCallback,
     ErrorCallbacks,
     ErrorCategory,
+    ErrorClassification,
     ErrorSeverity,
     ProcessingTimeoutError,
     classify,
@@ -282,6 +283,8 @@ class SubscriptionManager:
                 logger.critical(
                     "Subscription refused", extra={"subscription": name, "error_message": str(error)}
                 )
+                refused = ErrorClassification(ErrorCategory.APPLICATION, ErrorSeverity.CRITICAL)
+                self._callbacks.tell(error_info(name, None, error, refused, 0))
             self._refused[name] = str(error)
         else:
             if self._refused.pop(name, None):
@@ -327,7 +330,7 @@ class SubscriptionManager:
             f"A handler of {worker.subscription.name} has not come back for {seconds:.0f} seconds; restart the process."
         )
         critical = replace(classify(error), severity=ErrorSeverity.CRITICAL)
-        self._callbacks.report(error_info(worker.subscription.name, worker.current_event, error, critical, 0))
+        self._callbacks.tell(error_info(worker.subscription.name, worker.current_event, error, critical, 0))
 
     def _join(self, workers: list[Worker], deadline: float) -> None:
         for worker in workers:

@@ -6,9 +6,10 @@ worker that owns the partition does it between batches; an operator's process do
 
 import enum
 import logging
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass
 
-from django.db import transaction
+from django.db import DatabaseError, InterfaceError, transaction
 
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.recorded_event import RecordedEvent
@@ -16,14 +17,14 @@ from eventsource_app.store.streams import StreamId
 from eventsource_app.subscriptions import checkpoints, dead_letters
 from eventsource_app.subscriptions.checkpoints import Lease, LockedCheckpoint, Progress
 from eventsource_app.subscriptions.dead_letters import Failure, OpenLetter
+from eventsource_app.subscriptions.delivery import DEATHS_TO_PARK
 from eventsource_app.subscriptions.errors import (
     ErrorCallbacks,
-    ErrorClassification,
-    ErrorInfo,
-    ErrorSeverity,
+    ProcessKillerError,
     classify,
     describe,
     error_info,
+    when_exhausted,
 )
 from eventsource_app.subscriptions.handling import run_handlers
 from eventsource_app.subscriptions.interruptions import Interruption, LeaseLostError, WorldError
@@ -62,11 +63,11 @@ class MissingEventError(Interruption):
 
 
 class _Trial:
-    """What must be known of an attempt after its transaction is gone."""
+    """An attempt that was announced: the letter with its mark, and the event that is to be handled."""
 
-    def __init__(self) -> None:
-        self.letter: OpenLetter | None = None
-        self.recorded: RecordedEvent | None = None
+    def __init__(self, letter: OpenLetter, recorded: RecordedEvent) -> None:
+        self.letter = letter
+        self.recorded = recorded
         self.committed = False
 
     def commit(self) -> None:
@@ -92,16 +93,25 @@ class Redelivery:
         self._callbacks = callbacks
         self._store = store or EventStore(using)
         self._world_failures: dict[int, int] = {}
+        # Marks of our own that are no deaths: an outage kept us from taking them back.
+        self._unended: set[int] = set()
+        self.current: RecordedEvent | None = None
 
     def retry_due(self) -> bool:
         """Try the earliest letter that is due, or the next follower of one; say whether there was any."""
         lease = self._lease
         letter = dead_letters.find_due(
-            self._using, lease.subscription, lease.partition, lease.partition_count
+            self._using, lease.subscription, lease.partition, lease.partition_count, self._lease_seconds
         )
         if letter is None:
             return False
-        self.retry(letter.id, who="worker")
+        if letter.state == "retrying" and not letter.is_automatic:
+            self._unmark(letter)  # an operator's process died of it; it is an operator's again
+            return True
+        try:
+            self.retry(letter.id, who="worker")
+        except MissingEventError as error:
+            self._give_up(letter, error)
         return True
 
     def retry(self, letter_id: int, who: str, seen: OpenLetter | None = None) -> Attempt:
@@ -110,47 +120,87 @@ class Redelivery:
         With ``seen``, only if the letter is still as it was seen: who waited for the row's lock while somebody else tried
         it is told so. Raises ``WorldError`` when the fault is neither the event's nor its handler's.
         """
-        trial = _Trial()
+        trial = self._begin(letter_id, who, seen)
+        if isinstance(trial, Attempt):
+            return trial
+        letter, recorded = trial.letter, trial.recorded
         try:
-            return self._attempt(letter_id, who, seen, trial)
+            if letter.lost_attempt_count >= DEATHS_TO_PARK:
+                raise ProcessKillerError(recorded, letter.lost_attempt_count)
+            self.current = recorded
+            attempt = self._attempt(trial, who)
         except Interruption:
+            self._unmark(letter)
             raise
         except Exception as error:
-            if trial.letter is None or trial.recorded is None:
-                raise
-            if trial.committed:
-                # A handler's on_commit hook raised: the commit stands.
-                logger.exception(
-                    "An on_commit hook failed after the commit", extra={"error_message": describe(error)}
-                )
-                return Attempt(Outcome.HANDLED, trial.recorded.position)
-            return self._failed(trial.letter, trial.recorded, error, who)
+            if not trial.committed:
+                return self._failed(letter, recorded, error, who)
+            # A handler's on_commit hook raised: the commit stands.
+            logger.exception(
+                "An on_commit hook failed after the commit", extra={"error_message": describe(error)}
+            )
+            attempt = Attempt(Outcome.HANDLED, recorded.position)
+        finally:
+            self.current = None
+        self._unended.discard(letter_id)
+        self._world_failures.pop(letter_id, None)
+        return attempt
 
-    def _attempt(self, letter_id: int, who: str, seen: OpenLetter | None, trial: _Trial) -> Attempt:
+    def _begin(self, letter_id: int, who: str, seen: OpenLetter | None) -> _Trial | Attempt:
+        """Commit which event is tried next, before it is; or close the letter when nothing waits behind it any more."""
         with transaction.atomic(using=self._using, durable=True):
-            transaction.on_commit(trial.commit, using=self._using)
             locked = self._lock()
             letter = dead_letters.lock_letter(self._using, letter_id)
             if letter is None or (seen is not None and letter != seen):
                 return Attempt(Outcome.TAKEN)
             recorded = self._next_event(letter, locked.position)
-            if recorded is not None:
-                trial.letter, trial.recorded = letter, recorded
-                run_handlers(self._subscription, [recorded], lambda elapsed: False)
-            goes_on = recorded is not None and letter.scope == "aggregate"
-            dead_letters.mark_handled(
-                self._using, letter.id, who, recorded.position if recorded and goes_on else None
-            )
+            if recorded is None:
+                dead_letters.mark_handled(self._using, letter.id, who, None)
+                self._count(locked, retries=0, parked=1)
+                return Attempt(Outcome.CLOSED)
+            lost_count = self._lost_count(letter, recorded)
+            dead_letters.mark_tried(self._using, letter.id, recorded.position, lost_count)
+            self._unended.add(letter.id)
+            marked = dead_letters.lock_letter(self._using, letter.id)
+        return _Trial(marked, recorded) if marked else Attempt(Outcome.TAKEN)
+
+    def _lost_count(self, letter: OpenLetter, recorded: RecordedEvent) -> int:
+        """Return how many processes have died of this event: we hold the row, so a mark on it is nobody's any more."""
+        if letter.tried_position != recorded.position:
+            return 0
+        return letter.lost_attempt_count + (letter.id not in self._unended)
+
+    def _attempt(self, trial: _Trial, who: str) -> Attempt:
+        letter, recorded = trial.letter, trial.recorded
+        with transaction.atomic(using=self._using, durable=True):
+            transaction.on_commit(trial.commit, using=self._using)
+            locked = self._lock()
+            if dead_letters.lock_letter(self._using, letter.id) != letter:
+                return Attempt(Outcome.TAKEN)
+            run_handlers(self._subscription, [recorded], lambda elapsed: False)
+            goes_on = letter.scope == "aggregate"
+            dead_letters.mark_handled(self._using, letter.id, who, recorded.position if goes_on else None)
             self._count(
-                locked,
-                processed=1 if recorded else 0,
-                retries=1 if recorded and letter.replayed_through is None else 0,
-                parked=0 if goes_on else 1,
+                locked, processed=1, retries=0 if letter.is_follower_next else 1, parked=0 if goes_on else 1
             )
-        self._world_failures.pop(letter_id, None)
-        return Attempt(
-            Outcome.HANDLED if goes_on else Outcome.CLOSED, recorded.position if recorded else None
-        )
+        return Attempt(Outcome.HANDLED if goes_on else Outcome.CLOSED, recorded.position)
+
+    def _give_up(self, letter: OpenLetter, error: MissingEventError) -> None:
+        logger.error(str(error), extra={"subscription": self._subscription.name, "position": letter.position})
+        with transaction.atomic(using=self._using, durable=True):
+            locked = self._lock()
+            if dead_letters.lock_letter(self._using, letter.id) == letter:
+                dead_letters.give_up(self._using, letter.id, str(error))
+                self._count(locked, retries=0, parked=1, error=str(error))
+
+    def _unmark(self, letter: OpenLetter) -> None:
+        """Take the mark back; while the database is away it stays, and we remember that it tells of no death."""
+        with suppress(Interruption, DatabaseError, InterfaceError):
+            with transaction.atomic(using=self._using, durable=True):
+                self._lock()
+                if dead_letters.lock_letter(self._using, letter.id) == letter:
+                    dead_letters.unmark(self._using, letter.id)
+            self._unended.discard(letter.id)
 
     def _lock(self) -> LockedCheckpoint:
         return checkpoints.lock(self._using, self._lease)
@@ -187,16 +237,16 @@ class Redelivery:
         """The letter waits for its next retry; a follower that failed gets a letter of its own."""
         classification = classify(error)
         if not classification.parks and not self._blames_the_event(letter.id):
+            self._unmark(letter)
             raise WorldError(error) from error
-        is_follower = letter.replayed_through is not None
-        retry_count = 0 if is_follower else letter.retry_count + 1
-        info = error_info(self._subscription.name, recorded, error, classification, retry_count)
+        retry_count = 0 if letter.is_follower_next else letter.retry_count + 1
         delay = delay_before(retry_count + 1, self._subscription.config) if classification.retryable else None
+        classification = when_exhausted(classification, delay)
         if not self._note_failure(letter, Failure(recorded, error, classification, delay), who):
             return Attempt(Outcome.TAKEN)
+        self._unended.discard(letter.id)
+        info = error_info(self._subscription.name, recorded, error, classification, retry_count)
         self._callbacks.report(info)
-        if delay is None:
-            self._report_dead(info, classification)
         return Attempt(Outcome.FAILED, recorded.position, info.error_message)
 
     def _blames_the_event(self, letter_id: int) -> bool:
@@ -206,7 +256,7 @@ class Redelivery:
 
     def _note_failure(self, letter: OpenLetter, failure: Failure, who: str) -> bool:
         """Write the failure down, unless the letter was closed or tried in between."""
-        is_follower = letter.replayed_through is not None
+        is_follower = letter.is_follower_next
         with transaction.atomic(using=self._using, durable=True):
             locked = self._lock()
             if dead_letters.lock_letter(self._using, letter.id) != letter:
@@ -220,12 +270,6 @@ class Redelivery:
                 locked, failed=1, retries=0 if is_follower else 1, parked=1, error=describe(failure.error)
             )
         return True
-
-    def _report_dead(self, info: ErrorInfo, classification: ErrorClassification) -> None:
-        """Retries have run out: from here on it is an operator's."""
-        self._callbacks.report(
-            replace(info, classification=replace(classification, severity=ErrorSeverity.CRITICAL))
-        )
 
 
 class DeskRedelivery(Redelivery):

@@ -99,7 +99,7 @@ class Worker:
     @property
     def current_event(self) -> RecordedEvent | None:
         """The event that a handler has at this moment."""
-        return self._delivery.current
+        return self._delivery.current or self._redelivery.current
 
     @property
     def is_alive(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from eventsource_app.subscriptions.delivery import DEATHS_TO_PARK
 from tests.acceptance.conftest import Manage
 from tests.acceptance.judge import processed
 from tests.acceptance.log_filler import fill
@@ -38,6 +39,56 @@ def test_an_event_that_kills_its_process_again_and_again_is_parked_and_the_other
         ("dead", "ProcessKillerError", "critical", None)
     ]
     assert processed(database) == {"killed": 49}
+
+
+def deadly_workers_and_a_survivor(manage: Manage, database: Database, name: str) -> None:
+    """Workers die of a retry until they are not made to any more; the last one goes on, and stops as it should."""
+    for _death in range(DEATHS_TO_PARK):
+        worker = manage("run_subscriptions", name, **DEADLY)
+        assert worker.wait() == -signal.SIGKILL, worker.text()
+    survivor = manage("run_subscriptions", name, **DEADLY)
+    wait_for(
+        lambda: "dead" in [row[0] for row in letters(database)] or not survivor.running, what="a dead letter"
+    )
+    survivor.signal(signal.SIGTERM)
+    assert survivor.wait() == 0, survivor.text()
+
+
+def letters(database: Database) -> list[tuple[str, str, str]]:
+    """State, event type and the last part of the error's type of each letter, in the log's order."""
+    rows = database.execute(
+        "SELECT state, event_type, error_type FROM eventsource_app_deadletter ORDER BY position"
+    )
+    return [(state, event_type, error.rpartition(".")[2]) for state, event_type, error in rows]
+
+
+def test_an_event_that_kills_its_process_when_it_is_retried_is_not_retried_for_ever(
+    manage: Manage, database: Database
+) -> None:
+    fill(database, 100)
+
+    deadly_workers_and_a_survivor(manage, database, "killed-again")
+
+    assert letters(database) == [("dead", "OrderCreated", "ProcessKillerError")]
+    assert processed(database) == {"killed-again": 49}
+
+
+def test_an_event_that_waits_behind_a_dead_letter_and_kills_its_process_becomes_one_itself(
+    manage: Manage, database: Database
+) -> None:
+    fill(database, 100)
+
+    deadly_workers_and_a_survivor(manage, database, "killed-behind")
+
+    assert letters(database) == [
+        ("resolved", "OrderCreated", "ValueError"),
+        ("dead", "OrderShipped", "ProcessKillerError"),
+    ]
+    shipped = database.execute(
+        "SELECT count(*) FROM eventsource_app_event WHERE event_type = 'OrderShipped'"
+    ).fetchone()
+    assert shipped is not None
+    assert processed(database) == {"killed-behind": 50 + shipped[0] - 1}
 
 
 def test_a_handler_that_never_comes_back_makes_its_process_not_alive(

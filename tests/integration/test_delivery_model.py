@@ -26,7 +26,7 @@ from eventsource_app.subscriptions import (
     letters,
 )
 from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
-from eventsource_app.subscriptions.delivery import Delivery, Limits
+from eventsource_app.subscriptions.delivery import DEATHS_TO_PARK, Delivery, Limits
 from eventsource_app.subscriptions.errors import ErrorCallbacks
 from eventsource_app.subscriptions.interruptions import LetterClosedError
 from eventsource_app.subscriptions.lane import Page
@@ -39,8 +39,17 @@ USING = "default"
 AGGREGATES = 4
 MAX_RETRIES = 2
 Spot = tuple[int, int]  # which aggregate, which version
+WAITING = ("parked", "retrying", "dead")
 aggregates = st.integers(0, AGGREGATES - 1)
 chosen = st.integers(0, 50)  # picks one of what there is
+
+
+class DeathError(BaseException):
+    """Nothing catches it, as nothing catches SIGKILL."""
+
+
+def die() -> None:
+    raise DeathError
 
 
 @dataclass
@@ -51,10 +60,11 @@ class Letter:
     state: str
     retry_count: int = 0
     replayed_through: int | None = None
+    deaths: int = 0  # of processes, at the event that is tried next
 
     @property
     def is_open(self) -> bool:
-        return self.state in ("parked", "dead") or self.replayed_through is not None
+        return self.state in ("parked", "retrying", "dead") or self.replayed_through is not None
 
 
 class Model:
@@ -132,25 +142,37 @@ class Model:
         """One attempt; say whether there is anything left to try behind it."""
         letter = self.letters[index]
         own = letter.replayed_through is None
-        following = index if own else self._next_follower(letter)
+        following = self.next_to_try(index)
         if following is None:
             letter.replayed_through = None
             return False
-        if self.log[following] in self.poison:
-            self._fail(letter, own, following)
+        kills, letter.deaths = letter.deaths >= DEATHS_TO_PARK, 0
+        if kills or self.log[following] in self.poison:
+            self._fail(letter, own, following, kills)
             return False
         self.applied[letter.spot[0]].append(self.log[following][1])
         letter.state = "resolved" if own else letter.state
         letter.replayed_through = following
         return True
 
-    def _fail(self, letter: Letter, own: bool, following: int) -> None:
+    def _fail(self, letter: Letter, own: bool, following: int, kills: bool) -> None:
         if own:
             letter.retry_count += 1
-            letter.state = "dead" if letter.retry_count + 1 > MAX_RETRIES else "parked"
+            letter.state = "dead" if kills or letter.retry_count + 1 > MAX_RETRIES else "parked"
         else:
             letter.replayed_through = None
-            self.letters[following] = Letter(self.log[following], "parked")
+            self.letters[following] = Letter(self.log[following], "dead" if kills else "parked")
+
+    def next_to_try(self, index: int) -> int | None:
+        letter = self.letters[index]
+        return index if letter.replayed_through is None else self._next_follower(letter)
+
+    def die(self, index: int) -> None:
+        """The process is gone in the middle of an attempt at a letter."""
+        letter = self.letters[index]
+        letter.deaths += 1
+        letter.state = "retrying" if letter.replayed_through is None else letter.state
+        self.crash()
 
     def _next_follower(self, letter: Letter) -> int | None:
         assert letter.replayed_through is not None
@@ -158,7 +180,8 @@ class Model:
         return next((index for index in behind if self.log[index][0] == letter.spot[0]), None)
 
     def discard(self, index: int) -> None:
-        self.letters[index].state, self.letters[index].replayed_through = "discarded", index
+        letter = self.letters[index]
+        letter.state, letter.replayed_through, letter.deaths = "discarded", index, 0
 
     def retry_all_behind(self, index: int) -> None:
         while self.retry(index):
@@ -260,11 +283,25 @@ class Machine(RuleBasedStateMachine):
     def retry_due(self, times: int) -> None:
         """Time goes by, and the worker tries what is due, an attempt at a time."""
         for _ in range(times):
-            run_sql("UPDATE eventsource_app_deadletter SET next_retry_at = now() WHERE state = 'parked'")
+            self.let_time_go_by()
             due = self.model.due()
             assert self.redelivery.retry_due() is (due is not None)
             if due is not None:
                 self.model.retry(due)
+
+    @precondition(lambda self: self.model.due() is not None)
+    @rule(times=st.integers(1, 3))
+    def die_while_retrying(self, times: int) -> None:
+        """The worker's process dies of the event that is due, and the next worker's too."""
+        for _ in range(times):
+            self.let_time_go_by()
+            due = self.model.due()
+            following = None if due is None else self.model.next_to_try(due)
+            if due is None or following is None or self.model.letters[due].deaths >= DEATHS_TO_PARK:
+                return
+            self.kill_in_retry(self.model.log[following])
+            self.model.die(due)
+            self.take_over()
 
     @precondition(lambda self: self.model.open_letters())
     @rule(which=chosen)
@@ -273,12 +310,10 @@ class Machine(RuleBasedStateMachine):
         letters.retry_letter(self.letter_id(index), "me", store=self.store, subscriptions=self.known)
         self.model.retry_all_behind(index)
 
-    @precondition(
-        lambda self: any(self.model.letters[i].state in ("parked", "dead") for i in self.model.open_letters())
-    )
+    @precondition(lambda self: any(self.model.letters[i].state in WAITING for i in self.model.open_letters()))
     @rule(which=chosen)
     def operator_discards(self, which: int) -> None:
-        index = self.pick(which, "parked", "dead")
+        index = self.pick(which, *WAITING)
         letters.discard(self.letter_id(index), "me", "no use", store=self.store, subscriptions=self.known)
         self.model.discard(index)
         self.model.retry_all_behind(index)
@@ -323,6 +358,20 @@ class Machine(RuleBasedStateMachine):
     def position_of(self, passed: int) -> int:
         """The position of a checkpoint that has passed so many events."""
         return self.events[passed - 1].position if passed else 1
+
+    def let_time_go_by(self) -> None:
+        run_sql("UPDATE eventsource_app_deadletter SET next_retry_at = now() WHERE state = 'parked'")
+        run_sql("UPDATE eventsource_app_deadletter SET tried_at = tried_at - interval '2 hours'")
+
+    def kill_in_retry(self, spot: Spot) -> None:
+        place = (self.streams[spot[0]].aggregate_id, spot[1])
+        laid = self.ledger.traps.pop(place, None)
+        self.ledger.traps[place] = die
+        with pytest.raises(DeathError):
+            self.redelivery.retry_due()
+        del self.ledger.traps[place]
+        if laid is not None:
+            self.ledger.traps[place] = laid
 
     def pick(self, which: int, *states: str) -> int:
         found = [i for i in self.model.open_letters() if not states or self.model.letters[i].state in states]

@@ -159,9 +159,33 @@ def test_after_max_retries_it_is_dead_and_reported_as_critical(world: World) -> 
     assert (letter.retry_count, letter.next_retry_at) == (3, None)
     assert attempts == len(world.ledger.attempts) - len(others)
     assert world.checkpoint().parked_generation == generation
-    assert [e.retry_count for e in world.errors] == [0, 1, 2, 3, 3]
-    assert [e.classification.severity for e in world.errors][-1] is ErrorSeverity.CRITICAL
+    assert [e.retry_count for e in world.errors] == [0, 1, 2, 3]
+    assert [e.classification.severity.value for e in world.errors] == ["medium"] * 3 + ["critical"]
+    assert letter.severity == "critical"
     assert world.versions(poisoned) == []
+
+
+def test_a_letter_whose_event_is_not_in_the_log_any_more_is_an_operators_and_delays_no_other(
+    world: World,
+) -> None:
+    lost, kept = world.accounts(2)
+    world.ledger.fails_at(lost, 1, ValueError("poison"))
+    world.ledger.fails_at(kept, 1, ValueError("poison"))
+    world.catch_up(**NEVER_AGAIN)
+    run_sql("UPDATE eventsource_app_deadletter SET next_retry_at = now()")
+    # As after a restore from a backup that has the letter and not the event.
+    run_sql(
+        "UPDATE eventsource_app_deadletter SET position = position + 1000 WHERE aggregate_id = %s",
+        [lost.aggregate_id],
+    )
+    world.ledger.is_fixed()
+
+    world.start(**NEVER_AGAIN)
+
+    wait_for(lambda: sorted(letter.state for letter in world.letters()) == ["dead", "resolved"])
+    (dead,) = [letter for letter in world.letters() if letter.state == "dead"]
+    assert "has no event at position" in dead.error_message
+    assert world.versions(kept) == [1]
 
 
 def test_max_retries_zero_is_dead_at_once(world: World) -> None:

@@ -62,10 +62,10 @@ def test_a_callback_gets_all_there_is_to_know(world: World) -> None:
     streams = world.accounts(1)
     world.ledger.fails_at(streams[0], 1, ValueError("bad value\nDETAIL:  of Mrs Smith"))
     world.start(max_retries=2)
-    wait_for(lambda: len(world.errors) == 4, what="three attempts and the verdict")
+    wait_for(lambda: len(world.errors) == 3, what="three attempts")
 
     (recorded,) = world.store.read_all()
-    first, second, third, verdict = world.errors
+    first, second, third = world.errors
     assert first == ErrorInfo(
         subscription_name=NAME,
         event_id=recorded.event_id,
@@ -80,8 +80,8 @@ def test_a_callback_gets_all_there_is_to_know(world: World) -> None:
     )
     assert first.classification.severity is ErrorSeverity.MEDIUM
     assert first.occurred_at.tzinfo is not None
-    assert [second.retry_count, third.retry_count, verdict.retry_count] == [1, 2, 2]
-    assert verdict.classification.severity is ErrorSeverity.CRITICAL
+    assert [second.retry_count, third.retry_count] == [1, 2]
+    assert [error.classification.severity.value for error in world.errors] == ["medium", "medium", "critical"]
 
 
 def test_a_callback_that_raises_is_logged_and_harms_nothing(
@@ -131,19 +131,46 @@ def test_the_statistics_are_true(world: World) -> None:
     assert world.checkpoint().events_failed == len(world.errors)
 
 
+def test_an_attempt_that_retries_run_out_with_is_counted_once(world: World) -> None:
+    streams = world.accounts(3)
+    world.ledger.fails_at(streams[1], 1, ValueError("poison"))
+    manager = world.start(max_retries=1)
+    wait_for(lambda: [letter.state for letter in world.letters()] == ["dead"], what="a dead letter")
+    manager.stop()
+    assert (
+        manager.get_error_stats()["total_errors"]
+        == len(world.errors)
+        == world.checkpoint().events_failed
+        == 2
+    )
+
+
+def test_what_befalls_the_whole_subscription_is_told_as_critical_and_is_no_attempt(world: World) -> None:
+    streams = world.accounts(3)
+    for stream in streams:
+        world.ledger.fails_at(stream, 1, ValueError("the world is broken"))
+    manager = world.start(circuit_breaker_failure_threshold=3, circuit_breaker_recovery_timeout=3600)
+    wait_for(lambda: len(world.errors) == 4, what="three attempts, and that the breaker opened")
+    opened = world.errors[-1]
+    assert "Circuit breaker opened" in opened.error_message
+    assert (opened.classification.severity, opened.event_id) == (ErrorSeverity.CRITICAL, None)
+    assert manager.get_error_stats()["total_errors"] == 3
+    manager.stop()
+
+
 def test_the_log_has_a_line_for_each_attempt(world: World, caplog: pytest.LogCaptureFixture) -> None:
     streams = world.accounts(3)
     world.ledger.fails_at(streams[1], 1, ValueError("poison"))
     with caplog.at_level(logging.ERROR):
         world.start(max_retries=1)
-        wait_for(lambda: len(world.errors) == 3, what="two attempts and the verdict")
+        wait_for(lambda: len(world.errors) == 2, what="two attempts")
         world.stop()
     lines = [
         vars(r) for r in caplog.records if r.name == "eventsource.errors" and r.msg == "Subscription error"
     ]
-    assert [line["retry_count"] for line in lines] == [0, 1, 1]
+    assert [line["retry_count"] for line in lines] == [0, 1]
     assert {line["subscription"] for line in lines} == {NAME}
     assert {line["event_type"] for line in lines} == {"MoneyPaidIn"}
-    assert [line["severity"] for line in lines] == ["medium", "medium", "critical"]
+    assert [line["severity"] for line in lines] == ["medium", "critical"]
     alerts = [r.getMessage() for r in caplog.records if r.name == "eventsource.alerts"]
     assert alerts == ["CRITICAL ERROR in ledger"]
