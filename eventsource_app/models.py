@@ -277,3 +277,45 @@ class IdempotencyKey(models.Model):
 
     def __str__(self) -> str:
         return f"{self.id}: {self.status}"
+
+
+class ApiToken(models.Model):
+    """A caller's credentials for the API. Of the token itself only a digest is kept."""
+
+    # Two tokens of one name are one caller: give a new token the old one's name, then revoke the old one.
+    name = models.CharField(max_length=100)
+    # The token's public half: what finds the row, and what an operator calls the token by.
+    prefix = models.CharField(max_length=20, unique=True)
+    digest = models.CharField(max_length=64)
+    scopes = ArrayField(models.CharField(max_length=100))
+    created_at = models.DateTimeField(db_default=ClockTimestamp())
+    created_by = models.CharField(max_length=200, blank=True, default="")
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    revoked_by = models.CharField(max_length=200, blank=True, default="")
+    # To the minute.
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "API token"
+        permissions: ClassVar = [
+            ("revoke_apitoken", "Can revoke API tokens"),
+            ("read_api", "Can use the API's read scopes when logged in"),
+            ("write_api", "Can use the API's write scopes when logged in"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.prefix}…)"
+
+
+class Throttle(models.Model):
+    """How many requests a caller may still make. UNLOGGED: after a crash every caller starts afresh."""
+
+    caller = models.CharField(max_length=200, primary_key=True)
+    permits = models.FloatField()
+    # What the last taker was given.
+    granted = models.IntegerField()
+    updated_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.caller}: {self.permits:.1f}"

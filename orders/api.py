@@ -7,6 +7,7 @@ from ninja import Router, Status
 from ninja.decorators import decorate_view
 
 from eventsource_app.http.api_errors import Answer
+from eventsource_app.http.callers import requires
 from eventsource_app.http.etag import etag, precondition
 from eventsource_app.http.idempotency import idempotent
 from orders import services
@@ -23,6 +24,8 @@ from orders.schemas import (
 # GET /orders and POST /orders must be on one router: the first of two routers would answer 405 for the other's method.
 router = Router(tags=["orders"])
 
+READ, WRITE = requires("orders:read"), requires("orders:write")
+
 ERRORS: dict[type[Exception], Answer] = {
     InvalidOrderError: Answer(422, "invalid-fields"),
     OrderAlreadyExistsError: Answer(409, "order-exists"),
@@ -30,7 +33,7 @@ ERRORS: dict[type[Exception], Answer] = {
 }
 
 
-@router.post("", response={201: OrderReceiptDocument})
+@router.post("", auth=WRITE, response={201: OrderReceiptDocument})
 @decorate_view(idempotent)
 def place_order(
     request: HttpRequest, response: HttpResponse, body: PlaceOrderBody
@@ -43,7 +46,7 @@ def place_order(
     return Status(201, _answer(response, receipt))
 
 
-@router.post("/{order_id}/ship", response=OrderReceiptDocument)
+@router.post("/{order_id}/ship", auth=WRITE, response=OrderReceiptDocument)
 @decorate_view(idempotent)
 def ship_order(
     request: HttpRequest, response: HttpResponse, order_id: UUID, body: ShipOrderBody
@@ -54,7 +57,7 @@ def ship_order(
     )
 
 
-@router.post("/{order_id}/deliver", response=OrderReceiptDocument)
+@router.post("/{order_id}/deliver", auth=WRITE, response=OrderReceiptDocument)
 @decorate_view(idempotent)
 def deliver_order(
     request: HttpRequest, response: HttpResponse, order_id: UUID, body: DeliverOrderBody | None = None
@@ -63,7 +66,7 @@ def deliver_order(
     return _answer(response, services.deliver_order(DeliverOrder(order_id), precondition(request)))
 
 
-@router.post("/{order_id}/cancel", response=OrderReceiptDocument)
+@router.post("/{order_id}/cancel", auth=WRITE, response=OrderReceiptDocument)
 @decorate_view(idempotent)
 def cancel_order(
     request: HttpRequest, response: HttpResponse, order_id: UUID, body: CancelOrderBody

@@ -10,6 +10,7 @@ from eventsource_app.events import DomainEvent
 from eventsource_app.http.api_errors import Answer
 from eventsource_app.http.etag import etag, unchanged
 from eventsource_app.store import RecordedEvent
+from orders.api import READ
 from orders.api import router as orders_router
 from orders.events import ORDER
 from projections import queries
@@ -31,7 +32,7 @@ customers_router = Router(tags=["customers"])
 ERRORS: dict[type[Exception], Answer] = {UnknownCustomerError: Answer(404, "not-found")}
 
 
-@orders_router.get("", response=OrderListDocument)
+@orders_router.get("", auth=READ, response=OrderListDocument)
 def list_orders(request: HttpRequest, query: Query[OrderListQuery]) -> OrderListDocument:
     """Orders as the read model has them, newest first; ``next_cursor`` leads to the next page."""
     page = queries.list_orders(
@@ -46,7 +47,7 @@ def list_orders(request: HttpRequest, query: Query[OrderListQuery]) -> OrderList
     )
 
 
-@orders_router.get("/{order_id}", response=OrderDocument)
+@orders_router.get("/{order_id}", auth=READ, response=OrderDocument)
 def get_order(request: HttpRequest, response: HttpResponse, order_id: UUID) -> OrderDocument | HttpResponse:
     """One order as the read model has it, a moment after the command."""
     order = queries.find_order(order_id)
@@ -56,7 +57,7 @@ def get_order(request: HttpRequest, response: HttpResponse, order_id: UUID) -> O
     return unchanged(request, order.version) or _order_document(order)
 
 
-@orders_router.get("/{order_id}/events", response=OrderHistoryDocument)
+@orders_router.get("/{order_id}/events", auth=READ, response=OrderHistoryDocument)
 def order_history(request: HttpRequest, order_id: UUID) -> OrderHistoryDocument:
     """What happened to an order, straight from the log."""
     history = queries.order_history(order_id)
@@ -65,7 +66,7 @@ def order_history(request: HttpRequest, order_id: UUID) -> OrderHistoryDocument:
     return OrderHistoryDocument(order_id=order_id, events=[_event_document(each) for each in history])
 
 
-@customers_router.get("/{path:customer_id}", response=CustomerDocument)
+@customers_router.get("/{path:customer_id}", auth=READ, response=CustomerDocument)
 def get_customer(request: HttpRequest, path: Path[CustomerPath]) -> CustomerDocument:
     """What a customer has ordered; cancelled orders are not in it."""
     customer = queries.find_customer(path.customer_id)

@@ -17,6 +17,7 @@ from settings.variables import (
     header_and_value,
     one_of,
     origins,
+    rate,
     read,
     seconds,
     variable,
@@ -87,6 +88,20 @@ class Environment:
     secure_proxy_ssl_header: tuple[str, str] | None = variable(
         "SECURE_PROXY_SSL_HEADER", header_and_value, ("HTTP_X_FORWARDED_PROTO", "https"),
         "what the proxy in front sets, and overwrites, when TLS ends there; `none` trusts no header")
+    api_auth: bool = variable(
+        "API_AUTH", flag, True, "whether the API wants a token; false lets everybody in")
+    api_throttle: str = variable(
+        "API_THROTTLE", rate, "36000/min", "requests of one caller, over all processes: 600/min, 20/s, off")
+    api_failure_throttle: str = variable(
+        "API_FAILURE_THROTTLE", rate, "300/min", "requests with refused credentials, of one address")
+    api_wait_seconds: float = variable(
+        "API_WAIT_SECONDS", seconds, 5.0, "how long ?wait_for= and Prefer: wait may take")
+    api_docs: str = variable(
+        "API_DOCS", one_of("open", "token", "off"), "open", "who may read /api/docs and /api/openapi.json")
+    metrics: str = variable(
+        "METRICS", one_of("open", "token", "off"), "open", "who may read /metrics")
+    trusted_proxy_count: int = variable(
+        "TRUSTED_PROXY_COUNT", whole(0), 0, "proxies in front that append to X-Forwarded-For; 0 believes none")
     debug: bool | None = variable(
         "DEBUG", flag, None, "on in development, refused in production")
 # fmt: on

@@ -1,4 +1,7 @@
-"""What `make run` does to the database before anything is served: migrations, and a demo admin."""
+"""What `make run` does to the database before anything is served: migrations, a demo admin, and a token."""
+
+from dataclasses import dataclass
+from datetime import timedelta
 
 import django
 import psycopg
@@ -6,20 +9,29 @@ from django.conf import settings
 from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.db.backends.postgresql.base import DatabaseWrapper
+from django.utils import timezone
 
 from settings.postgres_binaries import LocalPostgresError
 
 DEMO = "admin"
 
 
-def prepare() -> str:
-    """Migrate; return what to print after the admin's URL. Raises LocalPostgresError without a database."""
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """What `make run` prints: a note after the admin's URL, and a token for the API (None in production)."""
+
+    admin_note: str = ""
+    token: str | None = None
+
+
+def prepare() -> Prepared:
+    """Migrate; make a demo admin and a token where DEBUG is on. Raises LocalPostgresError without a database."""
     django.setup()
     try:
         # Without the pool, which would keep trying for half a minute.
         psycopg.connect(**connection.get_connection_params()).close()
         call_command("migrate", interactive=False, verbosity=0)
-        return _demo_admin() if settings.DEBUG else ""
+        return Prepared(_demo_admin(), _demo_token()) if settings.DEBUG else Prepared()
     except (OperationalError, psycopg.OperationalError) as error:
         reason = str(error).strip().splitlines()[0]
         raise LocalPostgresError(
@@ -39,3 +51,11 @@ def _demo_admin() -> str:
     if not User.objects.filter(username=DEMO).exists():
         User.objects.create_superuser(DEMO, password=DEMO)
     return f"   (user {DEMO}, password {DEMO}: development only)"
+
+
+def _demo_token() -> str:
+    """Make a token for this run. Earlier ones stay valid for their day: whoever pasted one goes on."""
+    from eventsource_app.http.callers import known_scopes
+    from eventsource_app.http.tokens import create_token
+
+    return create_token("make run", known_scopes(), timezone.now() + timedelta(days=1), "make run").text

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from settings.api import api
 from settings.database import plan_from
 from settings.env import Environment
 
@@ -32,6 +33,7 @@ def eventsource(env: Environment) -> dict[str, Any]:
         "NUM_PARTITIONS": env.num_partitions,
         "POOL": plan_from(env).to_dict(),
         **through_pooler(env),
+        "API": api(env),
     }
 
 

@@ -19,7 +19,7 @@ from settings import env
 from settings.child import Child
 from settings.local_postgres import PROJECT, attached, project_server
 from settings.postgres_binaries import LocalPostgresError
-from settings.preparation import prepare
+from settings.preparation import Prepared, prepare
 from settings.stop_request import StopRequest
 
 TICK_SECONDS = 0.1
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def run(children: list[Child], stop: StopRequest) -> None:
-    note = prepare()
+    prepared = prepare()
     address = f"{env.environment().bind_address}:{env.environment().port}"
     web, workers = _web(), _workers()
     for child in (web, workers):
@@ -62,7 +62,7 @@ def run(children: list[Child], stop: StopRequest) -> None:
             children.append(child)
             child.start()
     if wait_for_web(web, f"http://{address}", stop):
-        say(welcome(f"http://{address}", note))
+        say(welcome(f"http://{address}", prepared))
     while not stop.asked:
         for child in children:
             died = child.keep_running()
@@ -171,17 +171,20 @@ def stop_all(children: list[Child], stop: StopRequest) -> None:
         child.kill_group()
 
 
-def welcome(url: str, note: str) -> str:
+def welcome(url: str, prepared: Prepared) -> str:
+    token = prepared.token or "$TOKEN"
+    shown = prepared.token or "TOKEN=$(manage.py api_token create NAME) makes one"
     return f"""
 Orders      {url}/orders
 Health      {url}/health
 API docs    {url}/api/docs
-Admin       {url}/admin/{note}
+Admin       {url}/admin/{prepared.admin_note}
+API token   {shown}
 
 Paste this to place an order:
 
-  curl -i {url}/orders -H 'Content-Type: application/json' \\
-       -d '{{"customer_id": "{uuid.uuid4()}", "total": "499.99"}}'
+  curl -i {url}/orders -H "Authorization: Bearer {token}" \\
+       -H 'Content-Type: application/json' -d '{{"customer_id": "{uuid.uuid4()}", "total": "499.99"}}'
 
 Ctrl-C stops everything; the data stays."""
 

@@ -5,6 +5,7 @@ from django.urls import URLPattern, URLResolver, include, path
 from ninja import NinjaAPI
 
 from eventsource_app.http.api_errors import install_error_handlers
+from eventsource_app.http.callers import restricted
 from eventsource_app.http.json_body import StrictJsonParser
 from orders import api as orders_api
 from projections import api as projections_api
@@ -15,6 +16,7 @@ api = NinjaAPI(
     description="Commands are stored as events; the read models follow a moment later.",
     docs_url="/api/docs",
     openapi_url="/api/openapi.json",
+    docs_decorator=restricted("docs"),
     parser=StrictJsonParser(),
 )
 install_error_handlers(api, {**orders_api.ERRORS, **projections_api.ERRORS})

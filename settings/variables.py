@@ -127,6 +127,13 @@ def flag(text: str) -> bool:
     raise ValueError("true or false")
 
 
+def rate(text: str) -> str:
+    """Return the text as it is; what it means is the API's to say."""
+    if text == "off" or re.fullmatch(r"[1-9][0-9]{0,8}/(s|min|h)", text):
+        return text
+    raise ValueError("a rate such as 600/min (s, min, h), or off")
+
+
 def words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(",") if word.strip())
 

@@ -2,5 +2,13 @@
 
 from eventsource_app.admin.log import EventAdmin, SnapshotAdmin
 from eventsource_app.admin.subscriptions import CheckpointAdmin, DeadLetterAdmin, WorkerHeartbeatAdmin
+from eventsource_app.admin.tokens import ApiTokenAdmin
 
-__all__ = ["CheckpointAdmin", "DeadLetterAdmin", "EventAdmin", "SnapshotAdmin", "WorkerHeartbeatAdmin"]
+__all__ = [
+    "ApiTokenAdmin",
+    "CheckpointAdmin",
+    "DeadLetterAdmin",
+    "EventAdmin",
+    "SnapshotAdmin",
+    "WorkerHeartbeatAdmin",
+]

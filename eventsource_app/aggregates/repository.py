@@ -13,7 +13,11 @@ from eventsource_app.aggregates.snapshot_policy import SnapshotPolicy
 from eventsource_app.aggregates.snapshotting import Snapshotter
 from eventsource_app.events.event import DomainEvent
 from eventsource_app.exceptions import EventSourceError
-from eventsource_app.observability.correlation import current_causation_id, current_correlation_id
+from eventsource_app.observability.correlation import (
+    current_actor_id,
+    current_causation_id,
+    current_correlation_id,
+)
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.store.streams import AppendResult, ExpectedVersion, StreamId, WrongExpectedVersionError
@@ -153,6 +157,8 @@ def _with_context(event: DomainEvent) -> DomainEvent:
         update["correlation_id"] = correlation_id
     if event.causation_id is None and (causation_id := current_causation_id()):
         update["causation_id"] = causation_id
+    if event.actor_id is None and (actor_id := current_actor_id()):
+        update["actor_id"] = actor_id
     return event.model_copy(update=update) if update else event
 
 

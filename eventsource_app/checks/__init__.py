@@ -1,6 +1,13 @@
 """System checks, registered by importing this package."""
 
-from eventsource_app.checks.configuration import KNOWN_KEYS, check_pool, check_setting_keys
+from eventsource_app.checks.configuration import KNOWN_KEYS, check_api, check_pool, check_setting_keys
 from eventsource_app.checks.promises import check_append_only, check_sequence
 
-__all__ = ["KNOWN_KEYS", "check_append_only", "check_pool", "check_sequence", "check_setting_keys"]
+__all__ = [
+    "KNOWN_KEYS",
+    "check_api",
+    "check_append_only",
+    "check_pool",
+    "check_sequence",
+    "check_setting_keys",
+]

@@ -6,12 +6,15 @@ from typing import Any, Final
 from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
+from django.core.exceptions import ImproperlyConfigured
+
+from eventsource_app.http.config import api_config
 
 KNOWN_KEYS: Final = frozenset({
     "SUBSCRIPTIONS", "HEALTH", "MAX_EVENT_BYTES", "ERROR_CALLBACKS", "SHUTDOWN_TIMEOUT", "DRAIN_TIMEOUT",
     "PARTITION_ID", "NUM_PARTITIONS", "PREPARED_STATEMENTS", "WAKE_UPS", "LISTEN", "SESSION_SETTINGS",
     "PROBE_ADDRESS", "LEASE_SECONDS", "WEBHOOK",
-    "POOL", "POOLER", "DATABASE",
+    "POOL", "POOLER", "DATABASE", "API",
 })  # fmt: skip
 
 Apps = Sequence[AppConfig] | None
@@ -42,3 +45,13 @@ def check_setting_keys(app_configs: Apps, **_: Any) -> list[checks.CheckMessage]
         )
         for key in sorted(set(getattr(settings, "EVENTSOURCE", {})) - KNOWN_KEYS)
     ]
+
+
+@checks.register
+def check_api(app_configs: Apps, **_: Any) -> list[checks.CheckMessage]:
+    """E005: what the API is told must be possible."""
+    try:
+        api_config()
+    except ImproperlyConfigured as error:
+        return [checks.Error(str(error), id="eventsource_app.E005")]
+    return []

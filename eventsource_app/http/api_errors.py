@@ -13,7 +13,9 @@ from ninja.errors import HttpError, ValidationError
 
 from eventsource_app.aggregates import AggregateNotFoundError
 from eventsource_app.events import InvalidEventError
-from eventsource_app.http.etag import InvalidPreconditionError, PreconditionFailedError, etag
+from eventsource_app.exceptions import EventSourceError
+from eventsource_app.http.callers import CsrfFailedError, MissingScopeError, UnauthenticatedError
+from eventsource_app.http.etag import InvalidPreconditionError, PreconditionFailedError
 from eventsource_app.http.idempotency import (
     InvalidKeyError,
     KeyForgottenError,
@@ -21,6 +23,7 @@ from eventsource_app.http.idempotency import (
     KeyReusedError,
 )
 from eventsource_app.http.problem import FieldProblem, pointer, problem
+from eventsource_app.http.throttles import ThrottledError
 from eventsource_app.store import DuplicateEventError, WrongExpectedVersionError
 
 Error = TypeVar("Error", bound=Exception)
@@ -34,7 +37,6 @@ class Answer:
     status: int
     kind: str | None = None
     shows_message: bool = True
-    retry_after_seconds: int | None = None
 
 
 _ENGINE: dict[type[Exception], Answer] = {
@@ -42,9 +44,14 @@ _ENGINE: dict[type[Exception], Answer] = {
     WrongExpectedVersionError: Answer(409, "lost-race"),
     DuplicateEventError: Answer(409, "duplicate-event"),
     InvalidEventError: Answer(422, "invalid-event"),
+    UnauthenticatedError: Answer(401),
+    MissingScopeError: Answer(403, "missing-scope"),
+    CsrfFailedError: Answer(403, "csrf-failed"),
+    ThrottledError: Answer(429, "throttled"),
+    PreconditionFailedError: Answer(412, "precondition-failed"),
     InvalidPreconditionError: Answer(400, "invalid-if-match"),
     InvalidKeyError: Answer(400, "invalid-idempotency-key"),
-    KeyInFlightError: Answer(409, "idempotency-key-in-flight", retry_after_seconds=1),
+    KeyInFlightError: Answer(409, "idempotency-key-in-flight"),
     KeyForgottenError: Answer(409, "idempotency-key-forgotten"),
     KeyReusedError: Answer(422, "idempotency-key-reused"),
     OperationalError: Answer(503, "database-away", shows_message=False),
@@ -58,33 +65,39 @@ _ENGINE: dict[type[Exception], Answer] = {
 }
 
 
+# What an error may know and the answer should say.
+_HEADERS = {"Retry-After": "retry_after_seconds", "WWW-Authenticate": "challenge", "ETag": "etag"}
+
+
 def install_error_handlers(api: NinjaAPI, domain: Mapping[type[Exception], Answer]) -> None:
     """Make ``api`` answer every exception with a problem document; ``domain`` adds the errors of its own."""
     for error_class, answer in {**_ENGINE, **domain}.items():
-        _install(api, error_class, answer)
-    _handle(api, PreconditionFailedError, _precondition_failed)
+        _handle(api, error_class, _handler(answer))
     _handle(api, ValidationError, _invalid_fields)
     _handle(api, HttpError, _http_error)
     _handle(api, Exception, _unexpected)
 
 
-def database_away(request: HttpRequest, error: Exception) -> HttpResponse:
-    """Answer 503 and log why; the caller has made sure that it is the database's fault."""
-    logger.warning("Database away", extra={"error_type": type(error).__name__, "path": request.path})
-    return problem(request, 503, kind="database-away")
+def answer_engine_error(request: HttpRequest, error: Exception) -> HttpResponse | None:
+    """Answer the engine's own errors and the database's, for any view; None for what is not theirs."""
+    if not isinstance(error, EventSourceError | OperationalError | InterfaceError):
+        return None
+    answer = next((_ENGINE[each] for each in type(error).__mro__ if each in _ENGINE), None)
+    return None if answer is None else _handler(answer)(request, error)
 
 
-def _install(api: NinjaAPI, error_class: type[Exception], answer: Answer) -> None:
+def _handler(answer: Answer) -> Callable[[HttpRequest, Exception], HttpResponse]:
     def handle(request: HttpRequest, error: Exception) -> HttpResponse:
-        if answer.status == 503:
-            return database_away(request, error)
+        if answer.kind == "database-away":
+            logger.warning("Database away", extra={"error_type": type(error).__name__, "path": request.path})
         detail = str(error) if answer.shows_message else None
         response = problem(request, answer.status, detail, kind=answer.kind, errors=_named_field(error))
-        if answer.retry_after_seconds is not None:
-            response["Retry-After"] = str(answer.retry_after_seconds)
+        for header, attribute in _HEADERS.items():
+            if (value := getattr(error, attribute, None)) is not None:
+                response[header] = str(value)
         return response
 
-    _handle(api, error_class, handle)
+    return handle
 
 
 def _handle(
@@ -92,13 +105,6 @@ def _handle(
 ) -> None:
     """Install a handler; ninja's own annotation also admits the bare class, which it never passes."""
     api.add_exception_handler(error_class, cast("Any", handler))
-
-
-def _precondition_failed(request: HttpRequest, error: PreconditionFailedError) -> HttpResponse:
-    response = problem(request, 412, str(error), kind="precondition-failed")
-    if error.actual:
-        response["ETag"] = etag(error.actual)
-    return response
 
 
 def _named_field(error: Exception) -> list[FieldProblem] | None:

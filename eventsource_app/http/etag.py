@@ -38,6 +38,7 @@ class PreconditionFailedError(EventSourceError):
             f"If-Match asks for {asked[:_SHOWN_CHARACTERS]}, but {there}; look at it again and decide anew."
         )
         self.asked, self.actual = asked, actual
+        self.etag = etag(actual) if actual else None
 
 
 def etag(version: int) -> str:

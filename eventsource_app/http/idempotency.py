@@ -73,6 +73,8 @@ class InvalidKeyError(EventSourceError):
 class KeyInFlightError(EventSourceError):
     """The first request with this key is still being answered."""
 
+    retry_after_seconds = 1
+
     def __init__(self) -> None:
         super().__init__(
             f"A request with this {HEADER} is being answered just now; send it again in a second."

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 
-from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.urls import NoReverseMatch, reverse
 from django.views import defaults
 
-from eventsource_app.http.api_errors import database_away
+from eventsource_app.http.api_errors import answer_engine_error
 from eventsource_app.http.problem import problem
 
 
@@ -28,10 +27,8 @@ class ProblemMiddleware:
         return answer
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        """Answer 503 for any view, the admin's too, when the database is away."""
-        if isinstance(error, OperationalError | InterfaceError):
-            return database_away(request, error)
-        return None
+        """Answer for any view, the admin's too: 503 when the database is away, and what the engine refuses."""
+        return answer_engine_error(request, error)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

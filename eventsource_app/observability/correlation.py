@@ -23,6 +23,7 @@ class Cause(Protocol):
     def correlation_id(self) -> str | None: ...
 
 
+actor_id: ContextVar[str | None] = ContextVar("actor_id", default=None)
 _cause: ContextVar[Cause | UUID | None] = ContextVar("cause", default=None)
 
 
@@ -36,6 +37,16 @@ def current_correlation_id() -> str | None:
     return correlation_id.get()
 
 
+def current_actor_id() -> str | None:
+    """Return who does what is being done now, or None where nobody has said."""
+    return actor_id.get()
+
+
+def act_as(name: str) -> None:
+    """Say who does what follows, until the end of the `correlation` block: its events carry the name."""
+    actor_id.set(name)
+
+
 def current_causation_id() -> UUID | None:
     """Return the id of the event that is being handled now, or None outside any `caused_by` block."""
     cause = _cause.get()
@@ -47,11 +58,12 @@ def correlation(value: str) -> Iterator[str]:
     """Make *value* the correlation id for the length of the block; blocks nest. Raises ValueError."""
     if not is_valid_correlation_id(value):
         raise ValueError(f"{value!r} is no correlation id: it must be 1 to 64 of A-Z a-z 0-9 . _ -")
-    token = correlation_id.set(value)
+    tokens = correlation_id.set(value), actor_id.set(actor_id.get())
     try:
         yield value
     finally:
-        correlation_id.reset(token)
+        correlation_id.reset(tokens[0])
+        actor_id.reset(tokens[1])
 
 
 @contextmanager

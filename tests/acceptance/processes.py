@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -151,6 +152,13 @@ class Run(Process):
     def wait_until_up(self) -> None:
         wait_for(lambda: answers(self.url) or not self.running, what="make run")
         assert self.running, self.text()
+
+    def token(self) -> str:
+        """The API token that it has printed, from the line to paste."""
+        wait_for(lambda: "Authorization: Bearer" in self.text() or not self.running, what="the curl line")
+        found = re.search(r"curl .*Authorization: Bearer (\w+_\w+_[\w-]+)", self.text())
+        assert found is not None, self.text()
+        return found[1]
 
     def children(self) -> list[int]:
         return children_of(self.pid)

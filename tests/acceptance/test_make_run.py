@@ -24,7 +24,7 @@ def test_a_signal_stops_everything_and_the_data_stays(data: Path, port: int, num
     output = run.output()
 
     assert run.process.returncode == 0, output
-    assert f"curl -i {run.url}/orders" in output
+    assert f'curl -i {run.url}/orders -H "Authorization: Bearer {run.token()}"' in output
     assert len(children) == 2
     assert all(group_is_gone(child) for child in children)
     assert not database_answers(server)

@@ -39,35 +39,40 @@ def run(data: Path, port: int) -> Iterator[Run]:
     run.kill()
 
 
-def post(url: str, **body: str) -> dict[str, Any]:
-    """POST a command; any answer but 2xx raises."""
-    request = urllib.request.Request(  # noqa: S310
-        url, json.dumps(body).encode(), {"Content-Type": "application/json"}, method="POST"
-    )
-    with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
-        return dict(json.load(answer))
+class Api:
+    """The order API as a caller with a token uses it; any answer but 2xx raises."""
+
+    def __init__(self, run: Run) -> None:
+        self._url = run.url
+        self._headers = {"Authorization": f"Bearer {run.token()}", "Content-Type": "application/json"}
+
+    def post(self, path: str, **body: str) -> dict[str, Any]:
+        return self._ask("POST", path, json.dumps(body).encode())
+
+    def get(self, path: str) -> dict[str, Any]:
+        return self._ask("GET", path, None)
+
+    def _ask(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
+        request = urllib.request.Request(self._url + path, body, self._headers, method=method)  # noqa: S310
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            return dict(json.load(answer))
 
 
-def get(url: str) -> dict[str, Any]:
-    with urllib.request.urlopen(url, timeout=60) as answer:  # noqa: S310
-        return dict(json.load(answer))
-
-
-def shop(url: str, client: int, halfway: Event) -> Told:
+def shop(api: Api, client: int, halfway: Event) -> Told:
     """One client: places its share of the orders and takes some of them further."""
     chance, told = random.Random(client), dict[str, tuple[str, str, str]]()
     for number in range(ORDERS // CLIENTS):
         if number == ORDERS // CLIENTS // 2:
             halfway.set()
         customer, total = f"cust-{chance.randrange(CUSTOMERS)}", f"{chance.randrange(1, 100_000) / 100:.2f}"
-        order = post(f"{url}/orders", customer_id=customer, total=total)
+        order = api.post("/orders", customer_id=customer, total=total)
         status, fate = "created", chance.random()
         if fate < 0.25:
-            status = post(f"{url}/orders/{order['order_id']}/cancel", reason="changed my mind")["status"]
+            status = api.post(f"/orders/{order['order_id']}/cancel", reason="changed my mind")["status"]
         elif fate < 0.6:
-            status = post(f"{url}/orders/{order['order_id']}/ship", tracking_number=f"T-{number}")["status"]
+            status = api.post(f"/orders/{order['order_id']}/ship", tracking_number=f"T-{number}")["status"]
         if 0.25 <= fate < 0.4:
-            status = post(f"{url}/orders/{order['order_id']}/deliver")["status"]
+            status = api.post(f"/orders/{order['order_id']}/deliver")["status"]
         told[order["order_id"]] = (customer, total, status)
     return told
 
@@ -86,10 +91,10 @@ def kill_the_worker(run: Run, database: psycopg.Connection[Any]) -> int:
 
 def test_500_orders_end_up_in_the_read_models_and_nothing_is_left_running(run: Run, data: Path) -> None:
     run.wait_until_up()
-    server, halfway = project_server(data), Event()
+    server, halfway, api = project_server(data), Event(), Api(run)
     with psycopg.connect(server.url(), autocommit=True) as database:
         with ThreadPoolExecutor(CLIENTS) as clients:
-            shares = [clients.submit(shop, run.url, client, halfway) for client in range(CLIENTS)]
+            shares = [clients.submit(shop, api, client, halfway) for client in range(CLIENTS)]
             assert halfway.wait(120)
             killed = kill_the_worker(run, database)
             assert not all(share.done() for share in shares), (
@@ -108,7 +113,7 @@ def test_500_orders_end_up_in_the_read_models_and_nothing_is_left_running(run: R
         assert_read_models_tell_the_log(database)
         assert killed not in run.children()
         assert f"run_subscriptions ended with status {-signal.SIGKILL}" in run.text()
-        check_the_answers(run.url, database)
+        check_the_answers(api, database)
 
     server_pid = int((server.cluster / "postmaster.pid").read_text().split()[0])
     run.signal(signal.SIGTERM)
@@ -118,12 +123,12 @@ def test_500_orders_end_up_in_the_read_models_and_nothing_is_left_running(run: R
     assert not lives(server_pid)
 
 
-def check_the_answers(url: str, database: psycopg.Connection[Any]) -> None:
+def check_the_answers(api: Api, database: psycopg.Connection[Any]) -> None:
     """What HTTP answers is what the log says, for some orders of each status and for every customer."""
     orders, customers = folded(database)
     for order_id in sorted(orders)[::25]:
         answer, (customer, total, status, tracking, version, position) = (
-            get(f"{url}/orders/{order_id}"),
+            api.get(f"/orders/{order_id}"),
             orders[order_id],
         )
         assert answer == {
@@ -136,7 +141,7 @@ def check_the_answers(url: str, database: psycopg.Connection[Any]) -> None:
             "position": position,
         }
     for customer_id, (count, spent) in customers.items():
-        assert get(f"{url}/customers/{customer_id}") == {
+        assert api.get(f"/customers/{customer_id}") == {
             "customer_id": customer_id,
             "order_count": count,
             "total_spent": f"{spent:.2f}",

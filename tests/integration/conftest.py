@@ -1,9 +1,11 @@
 """Integration tests: no wake-up thread of this process holds the test database when it is dropped."""
 
 from collections.abc import Iterator
+from typing import Protocol
 
 import pytest
 from django.test import Client
+from pytest_django import Settings
 
 from eventsource_app.store.notifications import close_wake_ups
 from tests.integration.http_api import client
@@ -26,7 +28,22 @@ def world(transactional_db: None) -> Iterator[World]:
     run_sql("DROP TABLE ledger_line CASCADE")
 
 
+class ConfigureApi(Protocol):
+    """Change fields of ``EVENTSOURCE["API"]`` for the length of a test."""
+
+    def __call__(self, **changes: object) -> None: ...
+
+
 @pytest.fixture
-def api() -> Client:
+def configure_api(settings: Settings) -> ConfigureApi:
+    def configure(**changes: object) -> None:
+        known = settings.EVENTSOURCE
+        settings.EVENTSOURCE = {**known, "API": {**known.get("API", {}), **changes}}
+
+    return configure
+
+
+@pytest.fixture
+def api(db: None) -> Client:
     """A caller of the order API who may do everything."""
     return client()

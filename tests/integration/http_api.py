@@ -5,14 +5,18 @@ from typing import Any
 
 from django.test import Client
 
+from eventsource_app.http.tokens import create_token
 from eventsource_app.store import EventStore
 from projections.customer_summary import CustomerSummaryProjection
 from projections.order_summary import OrderSummaryProjection
 
+SCOPES = ("orders:read", "orders:write")
 
-def client() -> Client:
-    """A caller who may do everything."""
-    return Client(raise_request_exception=False)
+
+def client(*scopes: str, name: str = "test") -> Client:
+    """A caller with a token for these scopes (for all, where none is named)."""
+    token = create_token(name, scopes or SCOPES).text
+    return Client(raise_request_exception=False, headers={"Authorization": f"Bearer {token}"})
 
 
 def post(api: Client, url: str, body: Any = None, **headers: str) -> Any:
@@ -33,9 +37,7 @@ def follow_the_log() -> None:
     customers.reset()
     recorded = EventStore().read_all()
     orders.handle_batch(recorded)
-    customers.handle_batch(
-        [r for r in recorded if r.event_type in ("OrderCreated", "OrderCancelled")]
-    )
+    customers.handle_batch([r for r in recorded if r.event_type in ("OrderCreated", "OrderCancelled")])
 
 
 def assert_problem(response: Any, status: int, detail: str = "") -> dict[str, Any]:

@@ -6,12 +6,12 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import DEFAULT_DB_ALIAS
 
-from eventsource_app.http import idempotency as _registers_its_keys  # noqa: F401
+from eventsource_app.http import idempotency, throttles, tokens  # noqa: F401 - register what they forget
 from eventsource_app.subscriptions.pruning import DEFAULT_DAYS, prune
 
 
 class Command(BaseCommand):
-    help = "Deletes what nobody needs any more: closed dead letters, heartbeats of processes that went, idempotency keys after 24 hours."
+    help = "Deletes what nobody needs any more: closed dead letters, heartbeats of processes that went, idempotency keys after 24 hours, ended API tokens."
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
