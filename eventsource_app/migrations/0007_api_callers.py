@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('eventsource_app', '0005_idempotency_keys'),
+        ('eventsource_app', '0006_letters_being_tried'),
     ]
 
     operations = [
