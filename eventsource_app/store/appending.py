@@ -11,7 +11,8 @@ from psycopg import errors as pg_errors
 from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_VERSION, DomainEvent
 from eventsource_app.events.registry import EventRegistry
 from eventsource_app.events.serialization import InvalidEventError, encode_payload
-from eventsource_app.store.session import fetch_all, fetch_one
+from eventsource_app.store.hot_statements import HotStatement, fetch_hot
+from eventsource_app.store.session import Row, fetch_all, fetch_one
 from eventsource_app.store.slots import slot_of
 from eventsource_app.store.streams import (
     AppendResult,
@@ -21,14 +22,16 @@ from eventsource_app.store.streams import (
     WrongExpectedVersionError,
 )
 
-_CALL = (
-    "SELECT outcome, version, position FROM eventsource_append(%s::text, %s::uuid, %s::smallint, %s::integer, "
-    "{0}::uuid[], {0}::text[], {0}::smallint[], {0}::timestamptz[], {0}::text[], {0}::uuid[], {0}::text[], "
-    "{0}::jsonb[], {0}::jsonb[])"
+APPEND_ONE = HotStatement(
+    b"eventsource_append_one",
+    b"SELECT outcome, version, position FROM eventsource_append_one($1::text, $2::uuid, $3::smallint, $4::integer, "
+    b"$5::uuid, $6::text, $7::smallint, $8::timestamptz, $9::text, $10::uuid, $11::text, $12::jsonb, $13::jsonb)",
 )
-# One event is by far the commonest append, and a scalar is cheaper to send than an array of one.
-APPEND_ONE = _CALL.format("ARRAY[%s]")
-APPEND_MANY = _CALL.format("%s")
+APPEND_MANY = (
+    "SELECT outcome, version, position FROM eventsource_append(%s::text, %s::uuid, %s::smallint, %s::integer, "
+    "%s::uuid[], %s::text[], %s::smallint[], %s::timestamptz[], %s::text[], %s::uuid[], %s::text[], "
+    "%s::jsonb[], %s::jsonb[])"
+)
 FIND_TAKEN_ID = "SELECT event_id FROM eventsource_app_event WHERE event_id = ANY(%s::uuid[]) LIMIT 1"
 EVENT_ID_CONSTRAINT = "eventsource_event_id"
 
@@ -55,7 +58,12 @@ def prepare(
         raise InvalidEventError(f"An append to stream {stream} needs at least one event.")
     _check_place(stream, events, expected)
     rows = [_encode(event, registry, max_bytes) for event in events]
-    head = (stream.aggregate_type, stream.aggregate_id.hex, slot_of(stream.aggregate_id), expected.value)
+    head = (
+        stream.aggregate_type,
+        stream.aggregate_id.hex,
+        str(slot_of(stream.aggregate_id)),
+        str(expected.value),
+    )
     if len(rows) == 1:
         return PreparedAppend(stream, expected, (events[0].event_id,), head + rows[0])
     ids = tuple(event.event_id for event in events)
@@ -68,9 +76,8 @@ def prepare(
 
 def send(using: str, append: PreparedAppend) -> AppendResult:
     """Call the function; raises ``WrongExpectedVersionError`` or ``DuplicateEventError``, with nothing stored."""
-    sql = APPEND_ONE if len(append.event_ids) == 1 else APPEND_MANY
     try:
-        outcome, version, position = fetch_one(using, sql, append.params)
+        outcome, version, position = _call(using, append)
     except IntegrityError as error:
         if _constraint(error) == EVENT_ID_CONSTRAINT:
             raise DuplicateEventError(_taken_id(error, append), append.stream) from error
@@ -81,6 +88,12 @@ def send(using: str, append: PreparedAppend) -> AppendResult:
         taken = fetch_all(using, FIND_TAKEN_ID, (list(append.event_ids),))
         raise DuplicateEventError(taken[0][0] if taken else append.event_ids[0], append.stream)
     return AppendResult(version, position, repeated=outcome == "repeated")
+
+
+def _call(using: str, append: PreparedAppend) -> Row:
+    if len(append.event_ids) == 1:
+        return fetch_hot(using, APPEND_ONE, append.params)[0]
+    return fetch_one(using, APPEND_MANY, append.params)
 
 
 def _check_place(stream: StreamId, events: Sequence[DomainEvent], expected: ExpectedVersion) -> None:
@@ -125,7 +138,7 @@ def _encode(event: DomainEvent, registry: EventRegistry, max_bytes: int) -> tupl
     return (
         event.event_id.hex,
         event.event_type,
-        event.schema_version,
+        str(event.schema_version),
         event.occurred_at.isoformat(),
         event.correlation_id,
         event.causation_id and event.causation_id.hex,

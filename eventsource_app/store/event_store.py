@@ -7,6 +7,7 @@ from eventsource_app.events.event import MAX_VERSION, DomainEvent
 from eventsource_app.events.registry import EventRegistry, default_registry
 from eventsource_app.events.serialization import DEFAULT_MAX_EVENT_BYTES
 from eventsource_app.store import appending, fence
+from eventsource_app.store.hot_statements import fetch_hot
 from eventsource_app.store.notifications import wake_up_after_commit
 from eventsource_app.store.reading import (
     READ_FOLLOWERS,
@@ -17,7 +18,7 @@ from eventsource_app.store.reading import (
     feed_statement,
 )
 from eventsource_app.store.recorded_event import RecordedEvent
-from eventsource_app.store.session import fetch_all, option
+from eventsource_app.store.session import Row, fetch_all, option
 from eventsource_app.store.streams import AppendResult, ExpectedVersion, StreamId
 
 Types = Iterable[str | type[DomainEvent]]
@@ -70,8 +71,14 @@ class EventStore:
     ) -> list[RecordedEvent]:
         """Return the stream's events in order of version; an empty list where there is no such stream."""
         last = MAX_VERSION if to_version is None else to_version
-        params = (stream.aggregate_id, stream.aggregate_type, from_version, last, limit)
-        return self._records(READ_STREAM, params)
+        params = (
+            stream.aggregate_id.hex,
+            stream.aggregate_type,
+            str(from_version),
+            str(last),
+            limit if limit is None else str(limit),
+        )
+        return self._records(fetch_hot(self.using, READ_STREAM, params))
 
     def stream_version(self, stream: StreamId) -> int:
         """Return the version of the stream's last event, 0 where there is no such stream."""
@@ -103,7 +110,7 @@ class EventStore:
         """Return one page of at most one window of positions, up to a ``bound`` that ``read_bound`` gave."""
         last = min(bound, after + WINDOW)
         params = (after, last, *feed_filter.params(), limit)
-        events = self._records(feed_statement(feed_filter), params)
+        events = self._records(fetch_all(self.using, feed_statement(feed_filter), params))
         return FeedPage(events, events[-1].position if len(events) == limit else last)
 
     def read_followers(
@@ -112,7 +119,7 @@ class EventStore:
         """Return the stream's next events between two positions (``after`` excluded), in order."""
         types = None if event_types is None else list(event_types)
         params = (stream.aggregate_id, stream.aggregate_type, after, through, types, types, limit)
-        return self._records(READ_FOLLOWERS, params)
+        return self._records(fetch_all(self.using, READ_FOLLOWERS, params))
 
     def read_bound(self) -> fence.ReadBound:
         """Return how far the log is safe to read now; a bound stays valid for ever."""
@@ -122,9 +129,9 @@ class EventStore:
         """Return the last position handed out; 1 on an empty log, whose position 1 is never used."""
         return fence.head_position(self.using)
 
-    def _records(self, sql: str, params: tuple[object, ...]) -> list[RecordedEvent]:
+    def _records(self, rows: list[Row]) -> list[RecordedEvent]:
         registry = self.registry
-        return [RecordedEvent.from_row(row, registry) for row in fetch_all(self.using, sql, params)]
+        return [RecordedEvent.from_row(row, registry) for row in rows]
 
     def _max_bytes(self) -> int:
         return int(option("MAX_EVENT_BYTES", DEFAULT_MAX_EVENT_BYTES))

@@ -3,14 +3,18 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
+from eventsource_app.store.hot_statements import HotStatement
 from eventsource_app.store.recorded_event import COLUMNS
 
 # One read looks at this many positions at most, so that a rare type in a huge log cannot meet the statement timeout.
 WINDOW = 50_000
 
-READ_STREAM = (
-    f"SELECT {COLUMNS} FROM eventsource_app_event WHERE aggregate_id = %s AND aggregate_type = %s "  # noqa: S608
-    "AND aggregate_version >= %s AND aggregate_version <= %s ORDER BY aggregate_version LIMIT %s"
+READ_STREAM = HotStatement(
+    b"eventsource_read_stream",
+    (
+        f"SELECT {COLUMNS} FROM eventsource_app_event WHERE aggregate_id = $1::uuid AND aggregate_type = $2::text "  # noqa: S608
+        "AND aggregate_version >= $3::integer AND aggregate_version <= $4::integer ORDER BY aggregate_version LIMIT $5::bigint"
+    ).encode(),
 )
 READ_FOLLOWERS = (
     f"SELECT {COLUMNS} FROM eventsource_app_event WHERE aggregate_id = %s AND aggregate_type = %s "  # noqa: S608

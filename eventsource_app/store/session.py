@@ -12,6 +12,7 @@ import psycopg
 from django.conf import settings
 from django.core.signals import setting_changed
 from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from django.dispatch import receiver
 
 Row = tuple[Any, ...]
@@ -52,14 +53,12 @@ def leave_pool(using: str) -> None:
 
 def fetch_all(using: str, sql: str, params: Params = ()) -> list[Row]:
     """Run one statement and return its rows."""
-    connection = connections[using]
-    connection.ensure_connection()
-    connection.validate_no_broken_transaction()
+    connection = usable_connection(using)
     driver: psycopg.Connection[Row] = connection.connection
     with connection.wrap_database_errors:
-        rows = _cursor(driver).execute(sql, params, prepare=_prepares()).fetchall()
+        rows = kept_cursor(driver).execute(sql, params, prepare=prepares()).fetchall()
     if len(rows) > _KEPT_ROWS:
-        del vars(driver)[_CURSOR]  # with the memory of a large result
+        del vars(driver)[_CURSOR + psycopg.Cursor.__name__]  # with the memory of a large result
     return rows
 
 
@@ -70,29 +69,40 @@ def fetch_one(using: str, sql: str, params: Params = ()) -> Row:
 
 def execute(using: str, sql: str, params: Params = ()) -> int:
     """Run one statement that returns nothing; return how many rows it touched."""
-    connection = connections[using]
-    connection.ensure_connection()
-    connection.validate_no_broken_transaction()
+    connection = usable_connection(using)
     with connection.wrap_database_errors:
-        return _cursor(connection.connection).execute(sql, params, prepare=_prepares()).rowcount
+        return kept_cursor(connection.connection).execute(sql, params, prepare=prepares()).rowcount
 
 
-def _cursor(driver: psycopg.Connection[Row]) -> psycopg.Cursor[Row]:
-    """Return the driver connection's one cursor: making it, and what it learns of types, costs more than an append."""
-    cursor: psycopg.Cursor[Row] | None = vars(driver).get(_CURSOR)
+def usable_connection(using: str) -> BaseDatabaseWrapper:
+    """Return Django's connection, open; raises ``TransactionManagementError`` in a transaction that is broken already."""
+    connection = connections[using]
+    if connection.connection is None:
+        connection.ensure_connection()
+    connection.validate_no_broken_transaction()
+    return connection
+
+
+def kept_cursor(
+    driver: psycopg.Connection[Row], kind: type[psycopg.Cursor[Row]] = psycopg.Cursor
+) -> psycopg.Cursor[Row]:
+    """Return the driver connection's one cursor of a kind: making it, and what it learns of types, costs more than an append."""
+    name = _CURSOR + kind.__name__
+    cursor: psycopg.Cursor[Row] | None = vars(driver).get(name)
     if cursor is None:
-        if driver.prepare_threshold is None and _prepares():
+        if driver.prepare_threshold is None and prepares():
             # Django turns preparing off for its own statements; ours ask for it one by one. Django's, bound by the
             # client, are excluded since no text comes often enough to reach this threshold.
             driver.prepare_threshold = _NEVER_BY_ITSELF
-        cursor = vars(driver)[_CURSOR] = psycopg.Cursor(driver)
+        cursor = vars(driver)[name] = kind(driver)
     return cursor
 
 
-def _prepares() -> bool:
+def prepares() -> bool:
+    """Say whether statements may be prepared on the server."""
     return bool(option("PREPARED_STATEMENTS", True))
 
 
 _NEVER_BY_ITSELF = 2**31
-_CURSOR = "eventsource_cursor"
+_CURSOR = "eventsource_"
 _KEPT_ROWS = 100
