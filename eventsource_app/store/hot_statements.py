@@ -6,9 +6,10 @@ driver's cursor has the say, since it begins the transaction and knows which pre
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg
-from psycopg import pq
+from psycopg import abc, pq
 from psycopg.adapt import Transformer
 
 from eventsource_app.store.session import Row, kept_cursor, prepares, usable_connection
@@ -50,7 +51,7 @@ def _fetch_by_libpq(
 
 
 def _ask(
-    pgconn: pq.abc.PGconn, statement: HotStatement, values: Sequence[bytes | None], prepared: set[bytes]
+    pgconn: pq.abc.PGconn, statement: HotStatement, values: Sequence[Any], prepared: set[bytes]
 ) -> pq.abc.PGresult:
     if not prepares():
         return pgconn.exec_params(statement.sql, values)
@@ -70,7 +71,7 @@ def _ask(
 class _Kept:
     """What a connection keeps: how it makes objects of values, and what it has prepared."""
 
-    transformer: Transformer
+    transformer: abc.Transformer
     prepared: set[bytes]
 
 

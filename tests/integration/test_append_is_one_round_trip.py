@@ -3,10 +3,11 @@
 from uuid import uuid4
 
 import pytest
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from pytest_django import Settings
 
 from eventsource_app.store import ExpectedVersion
+from eventsource_app.store.notifications import connect
 from tests.builders import a_store, a_stream, accounts, paid_in, payments
 from tests.round_trips import round_trips
 
@@ -56,6 +57,36 @@ def test_without_prepared_statements_it_is_one_as_well(settings: Settings) -> No
     assert [round_trips(append_one) for _ in range(3)] == [1, 1, 1]
 
 
+def test_a_statement_that_the_server_forgot_is_prepared_again() -> None:
+    append_one()
+    with connection.cursor() as cursor:
+        cursor.execute("DEALLOCATE ALL")
+    assert [round_trips(append_one) for _ in range(2)] == [3, 1]
+
+
+def test_a_rolled_back_savepoint_costs_no_append_after_it() -> None:
+    append_one()
+    stream, store = a_stream(), a_store()
+    with transaction.atomic():
+        store.append(stream, [paid_in(stream)], ExpectedVersion.NO_STREAM)
+        sid = transaction.savepoint()
+        store.append(stream, [paid_in(stream, 2)], ExpectedVersion.exact(1))
+        transaction.savepoint_rollback(sid)
+        store.append(stream, [paid_in(stream, 2)], ExpectedVersion.exact(1))
+    assert store.stream_version(stream) == 2
+
+
+def test_a_connection_that_is_gone_is_an_operational_error_and_the_next_append_works() -> None:
+    append_one()
+    pid = connection.connection.info.backend_pid
+    with connect("default") as other:
+        other.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+    with pytest.raises(OperationalError):
+        append_one()
+    connection.close()
+    append_one()
+
+
 def test_load_decide_and_save_are_two() -> None:
     repository, account_id = accounts(), uuid4()
     account = repository.create_new(account_id)
@@ -79,7 +110,8 @@ def test_a_save_without_decisions_asks_nothing() -> None:
 
 
 def test_inside_the_callers_transaction_an_append_adds_one_and_no_savepoint() -> None:
-    append_one()
+    with transaction.atomic():
+        append_one()
     with transaction.atomic():
         begin_and_append, append = round_trips(append_one), round_trips(append_one)
     assert (begin_and_append, append) == (2, 1)

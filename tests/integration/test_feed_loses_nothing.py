@@ -105,7 +105,8 @@ def append_on(driver: psycopg.Connection[Any]) -> UUID:
     """Append one event on a connection of its own, in whatever transaction is open there."""
     stream = a_stream()
     event = paid_in(stream)
-    driver.execute(APPEND_ONE, prepare(stream, [event], ExpectedVersion.NO_STREAM, registry, 1000).params)
+    params = prepare(stream, [event], ExpectedVersion.NO_STREAM, registry, 1000).params
+    psycopg.RawCursor(driver).execute(APPEND_ONE.sql, params)
     return event.event_id
 
 

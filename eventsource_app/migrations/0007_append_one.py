@@ -48,6 +48,6 @@ END $$;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("eventsource_app", "0003_operator_permissions")]
+    dependencies = [("eventsource_app", "0006_letters_being_tried")]
 
     operations = [migrations.RunSQL(APPEND_ONE, "DROP FUNCTION eventsource_append_one;")]
