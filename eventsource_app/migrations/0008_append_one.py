@@ -48,6 +48,6 @@ END $$;
 
 
 class Migration(migrations.Migration):
-    dependencies = [("eventsource_app", "0006_letters_being_tried")]
+    dependencies = [("eventsource_app", "0007_api_callers")]
 
     operations = [migrations.RunSQL(APPEND_ONE, "DROP FUNCTION eventsource_append_one;")]
