@@ -23,6 +23,7 @@ def eventsource(env: Environment) -> dict[str, Any]:
             "max_lag_events_critical": 50_000,
             "max_dead_letters_warning": 10,
             "max_dead_letters_critical": 100,
+            "max_frozen_seconds": 60,
         },
         "MAX_EVENT_BYTES": 1_048_576,
         "ERROR_CALLBACKS": [],

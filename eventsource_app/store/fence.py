@@ -10,6 +10,11 @@ from eventsource_app.store.session import fetch_one
 
 READ_BOUND = "SELECT bound, head FROM eventsource_read_bound()"
 HEAD = "SELECT last_value - (NOT is_called)::int FROM eventsource_app_event_position_seq"
+# A condition on pg_locks AS held: the lock is the fence of an append that runs in this database, and not our own.
+FENCE_IS_HELD = """held.locktype = 'advisory' AND held.objsubid = 1 AND held.mode = 'ShareLock' AND held.granted
+       AND held.classid::bigint >> 16 = x'4556'::bigint
+       AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND held.pid IS DISTINCT FROM pg_backend_pid()"""
 TAKE_FENCE = "SELECT eventsource_take_fence()"
 
 

@@ -47,6 +47,7 @@ UPDATE eventsource_app_checkpoint SET
     events_failed = events_failed + %(failed)s, retry_count = retry_count + %(retries)s, batch_count = batch_count + 1,
     parked_generation = parked_generation + %(parked)s,
     unclean_takeover_count = 0, careful_position = NULL, careful_death_count = 0,
+    moved_at = CASE WHEN position = %(position)s THEN moved_at ELSE clock_timestamp() END,
     last_event_at = CASE WHEN %(processed)s > 0 THEN clock_timestamp() ELSE last_event_at END,
     last_error = coalesce(%(error)s, last_error),
     last_error_at = CASE WHEN %(error)s::text IS NULL THEN last_error_at ELSE clock_timestamp() END,

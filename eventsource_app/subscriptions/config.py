@@ -129,7 +129,11 @@ class SubscriptionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class HealthCheckConfig:
-    """Thresholds of health: at a warning a subscription is degraded, at a critical one critical."""
+    """Thresholds of health: at a warning a subscription is degraded, at a critical one critical.
+
+    Error counts are of the last hour, the rate of its last five minutes. ``max_frozen_seconds`` is how long events may
+    wait while the checkpoint stands still; it must exceed what one batch may take.
+    """
 
     max_error_rate_per_minute: float = 10
     max_errors_warning: int = 50
@@ -138,6 +142,7 @@ class HealthCheckConfig:
     max_lag_events_critical: int = 50000
     max_dead_letters_warning: int = 10
     max_dead_letters_critical: int = 100
+    max_frozen_seconds: float = 60
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -1,6 +1,6 @@
 """Health, told from rows: what the probes, the manager and the desk answer."""
 
-from eventsource_app.subscriptions.health.facts import ErrorWindow, HealthFacts, PartitionFacts
+from eventsource_app.subscriptions.health.facts import HealthFacts, PartitionFacts
 from eventsource_app.subscriptions.health.queries import health_facts, health_report
 from eventsource_app.subscriptions.health.readiness import readiness_report
 from eventsource_app.subscriptions.health.reports import (
@@ -13,7 +13,6 @@ from eventsource_app.subscriptions.health.reports import (
 from eventsource_app.subscriptions.health.rules import assess
 
 __all__ = [
-    "ErrorWindow",
     "HealthFacts",
     "HealthReport",
     "HealthStatus",

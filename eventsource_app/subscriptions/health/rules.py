@@ -3,15 +3,15 @@
 A subscription is as well as its worst finding, and the engine as its worst subscription.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-from datetime import datetime, timedelta
+from collections.abc import Iterator
+from datetime import datetime
 from itertools import groupby
 from typing import Final
 
 from eventsource_app.subscriptions.config import HealthCheckConfig
 from eventsource_app.subscriptions.health.facts import (
     EMPTY_LOG_HEAD,
-    ErrorWindow,
+    RATE_MINUTES,
     HealthFacts,
     PartitionFacts,
 )
@@ -22,22 +22,16 @@ from eventsource_app.subscriptions.health.reports import (
     SubscriptionHealth,
 )
 
-ERROR_WINDOW: Final = timedelta(hours=1)
 # The state a subscription shows when its partitions differ: the one that most needs somebody to look.
 STATES_BY_URGENCY: Final = ("running", "rebuilding", "paused", "stopped")
 
 Finding = tuple[HealthStatus, str]
 
 
-def assess(
-    facts: HealthFacts, config: HealthCheckConfig, errors: Mapping[str, ErrorWindow] | None = None
-) -> HealthReport:
-    """Return the report on these facts.
-
-    ``errors`` gives failures by subscription over a rolling window; without it the cumulative counters stand in.
-    """
+def assess(facts: HealthFacts, config: HealthCheckConfig) -> HealthReport:
+    """Return the report on these facts."""
     subscriptions = tuple(
-        _subscription(facts, config, name, tuple(rows), (errors or {}).get(name))
+        _subscription(facts, config, name, tuple(rows))
         for name, rows in groupby(facts.partitions, key=lambda row: row.subscription)
     )
     running = facts.live_workers > 0
@@ -64,15 +58,15 @@ def _subscription(
     config: HealthCheckConfig,
     name: str,
     rows: tuple[PartitionFacts, ...],
-    errors: ErrorWindow | None,
 ) -> SubscriptionHealth:
-    window = errors or cumulative_errors(rows, facts.now)
+    error_rate = rows[0].failed_in_last_minutes / RATE_MINUTES
     findings = [
         *_ownership(rows),
         *_state(rows, facts.head),
+        *_frozen(rows, facts, config),
         *_lag(max(row.lag_events(facts.head) for row in rows), config),
         *_dead_letters(sum(row.dead_letters for row in rows), config),
-        *_errors(window, config),
+        *_errors(rows[0].failed_in_last_hour, error_rate, config),
     ]
     failed_last = max(rows, key=lambda row: row.last_error_at.timestamp() if row.last_error_at else 0.0)
     owned_since = [row.started_at for row in rows if row.owner_is_live and row.started_at]
@@ -84,24 +78,13 @@ def _subscription(
         events_failed=sum(row.events_failed for row in rows),
         lag_events=max(row.lag_events(facts.head) for row in rows),
         lag_seconds=round(max(row.lag_seconds for row in rows), 3),
-        error_rate=round(window.rate_per_minute, 3),
+        error_rate=round(error_rate, 3),
         last_error=before_detail(failed_last.last_error) or None,
         uptime_seconds=_seconds_since(min(owned_since, default=None), facts.now),
         partitions=rows[0].partition_count,
         dead_letters=sum(row.dead_letters for row in rows),
         reasons=tuple(reason for _, reason in findings),
     )
-
-
-def cumulative_errors(rows: Iterable[PartitionFacts], now: datetime) -> ErrorWindow:
-    """Return the failures that may lie in the last hour: an upper bound from cumulative counters.
-
-    A partition whose last error is older than that certainly had none, so a healed subscription becomes healthy.
-    """
-    recent = [row for row in rows if not row.last_error_at or now - row.last_error_at <= ERROR_WINDOW]
-    started = min((row.started_at for row in recent if row.started_at), default=None)
-    minutes = min(_seconds_since(started, now), ERROR_WINDOW.total_seconds()) / 60
-    return ErrorWindow(sum(row.events_failed for row in recent), minutes)
 
 
 def before_detail(message: str) -> str:
@@ -135,6 +118,24 @@ def _state(rows: tuple[PartitionFacts, ...], head: int) -> Iterator[Finding]:
         yield HealthStatus.UNHEALTHY, f"checkpoint {furthest} is ahead of the log, which ends at {head}"
 
 
+def _frozen(
+    rows: tuple[PartitionFacts, ...], facts: HealthFacts, config: HealthCheckConfig
+) -> Iterator[Finding]:
+    """The log's head has moved, and the checkpoint has not followed."""
+    row = max(rows, key=lambda row: row.frozen_seconds)
+    if not row.frozen_seconds or row.frozen_seconds < config.max_frozen_seconds:
+        return
+    sentence = (
+        f"frozen: partition {row.partition} has stood at {row.position} for {row.frozen_seconds:.0f} seconds"
+    )
+    if facts.fence_pid is not None and facts.fence_age_seconds >= config.max_frozen_seconds:
+        sentence += (
+            f"; the transaction of server process {facts.fence_pid} has appended "
+            f"and been open for {facts.fence_age_seconds:.0f} seconds"
+        )
+    yield HealthStatus.UNHEALTHY, sentence
+
+
 def _lag(lag: int, config: HealthCheckConfig) -> Iterator[Finding]:
     thresholds = (config.max_lag_events_warning, config.max_lag_events_critical)
     yield from _threshold(lag, *thresholds, "lag of {value} events reaches {limit}")
@@ -145,12 +146,15 @@ def _dead_letters(count: int, config: HealthCheckConfig) -> Iterator[Finding]:
     yield from _threshold(count, *thresholds, "{value} dead letters reach {limit}")
 
 
-def _errors(window: ErrorWindow, config: HealthCheckConfig) -> Iterator[Finding]:
+def _errors(count: int, rate: float, config: HealthCheckConfig) -> Iterator[Finding]:
+    """Failures of the last hour and their present rate per minute, so that what has healed becomes healthy."""
     thresholds = (config.max_errors_warning, config.max_errors_critical)
-    yield from _threshold(window.count, *thresholds, "{value} errors reach {limit}")
-    rate, limit = window.rate_per_minute, config.max_error_rate_per_minute
-    if rate > 0 and rate >= limit:
-        yield HealthStatus.DEGRADED, f"{rate:.1f} errors per minute reach {limit:g}"
+    yield from _threshold(count, *thresholds, "{value} errors in an hour reach {limit}")
+    if rate > 0 and rate >= config.max_error_rate_per_minute:
+        yield (
+            HealthStatus.DEGRADED,
+            f"{rate:.1f} errors per minute reach {config.max_error_rate_per_minute:g}",
+        )
 
 
 def _threshold(value: int, warning: int, critical: int, sentence: str) -> Iterator[Finding]:

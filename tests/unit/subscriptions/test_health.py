@@ -8,7 +8,6 @@ import pytest
 
 from eventsource_app.subscriptions.config import HealthCheckConfig
 from eventsource_app.subscriptions.health import (
-    ErrorWindow,
     HealthFacts,
     HealthReport,
     LivenessReport,
@@ -28,13 +27,21 @@ WELL = PartitionFacts(
     breaker="closed",
     owner="host-1",
     owner_is_live=True,
+    epoch=1,
     events_processed=900,
     events_failed=0,
+    retry_count=0,
+    batch_count=12,
     last_error="",
     last_error_at=None,
     started_at=NOW - timedelta(hours=2),
     lag_seconds=0.0,
-    dead_letters=0,
+    frozen_seconds=0.0,
+    parked=0,
+    retrying=0,
+    dead=0,
+    failed_in_last_hour=0,
+    failed_in_last_minutes=0,
 )
 
 
@@ -42,13 +49,13 @@ def row(**changes: Any) -> PartitionFacts:
     return replace(WELL, **changes)
 
 
-def facts(*rows: PartitionFacts, head: int = 1000, live_workers: int = 1) -> HealthFacts:
+def facts(*rows: PartitionFacts, head: int = 1000, live_workers: int = 1, **fence: Any) -> HealthFacts:
     started = NOW - timedelta(minutes=5) if live_workers else None
-    return HealthFacts(NOW, head, live_workers, started, rows)
+    return HealthFacts(NOW, head, live_workers, started, partitions=rows, **fence)
 
 
-def status_of(*rows: PartitionFacts, head: int = 1000, **errors: ErrorWindow) -> str:
-    (subscription,) = assess(facts(*rows, head=head), CONFIG, errors).subscriptions
+def status_of(*rows: PartitionFacts, head: int = 1000) -> str:
+    (subscription,) = assess(facts(*rows, head=head), CONFIG).subscriptions
     return subscription.status
 
 
@@ -97,14 +104,19 @@ def test_all_well() -> None:
         ({"breaker": "half_open"}, "degraded"),
         ({"owner_is_live": False}, "unhealthy"),
         ({"owner_is_live": False, "state": "paused"}, "unhealthy"),
-        ({"dead_letters": 9}, "healthy"),
-        ({"dead_letters": 10}, "degraded"),
-        ({"dead_letters": 99}, "degraded"),
-        ({"dead_letters": 100}, "critical"),
-        ({"events_failed": 49}, "healthy"),
-        ({"events_failed": 50}, "degraded"),
-        ({"events_failed": 200}, "critical"),
-        ({"dead_letters": 100, "breaker": "open"}, "critical"),
+        ({"dead": 9}, "healthy"),
+        ({"dead": 4, "parked": 5, "retrying": 1}, "degraded"),
+        ({"parked": 99}, "degraded"),
+        ({"dead": 99, "retrying": 1}, "critical"),
+        ({"failed_in_last_hour": 49}, "healthy"),
+        ({"failed_in_last_hour": 50}, "degraded"),
+        ({"failed_in_last_hour": 200}, "critical"),
+        ({"failed_in_last_minutes": 49}, "healthy"),
+        ({"failed_in_last_minutes": 50}, "degraded"),
+        ({"events_failed": 5_000, "last_error_at": NOW}, "healthy"),
+        ({"dead": 100, "breaker": "open"}, "critical"),
+        ({"frozen_seconds": 59.9, "lag_seconds": 500.0}, "healthy"),
+        ({"frozen_seconds": 60.0}, "unhealthy"),
         ({"position": 1001}, "unhealthy"),
         ({"partition_count": 2}, "unhealthy"),
     ],
@@ -132,8 +144,8 @@ def test_a_new_subscription_is_behind_by_every_position_that_an_event_can_have()
 
 def test_partitions_are_one_subscription_with_the_worst_lag_and_the_sum_of_counters() -> None:
     rows = (
-        row(partition_count=2, position=400, lag_seconds=7.5, dead_letters=1, events_failed=2),
-        row(partition=1, partition_count=2, position=900, lag_seconds=1.0, dead_letters=3, state="paused"),
+        row(partition_count=2, position=400, lag_seconds=7.5, parked=1, events_failed=2),
+        row(partition=1, partition_count=2, position=900, lag_seconds=1.0, dead=3, state="paused"),
     )
     report = assess(facts(*rows, row(subscription="customers", position=990)), CONFIG)
     orders, customers = report.subscriptions
@@ -149,7 +161,7 @@ def test_the_engine_is_as_well_as_its_worst_subscription_and_the_counts_add_up()
         row(subscription="a"),
         row(subscription="b", state="paused"),
         row(subscription="c", breaker="open"),
-        row(subscription="d", dead_letters=100),
+        row(subscription="d", dead=100),
     )
     for amount, expected in enumerate(("healthy", "degraded", "unhealthy", "critical"), start=1):
         assert assess(facts(*rows[:amount]), CONFIG).status == expected
@@ -171,26 +183,25 @@ def test_without_a_live_worker_the_document_says_why() -> None:
     assert report.http_status == 503
 
 
-def test_a_rate_of_errors_degrades() -> None:
-    assert status_of(row(), orders=ErrorWindow(count=30, minutes=3)) == "degraded"
-    assert status_of(row(), orders=ErrorWindow(count=29, minutes=3)) == "healthy"
+def test_errors_are_counted_over_the_hour_and_their_rate_over_its_last_minutes() -> None:
+    (orders,) = assess(facts(row(failed_in_last_hour=40, failed_in_last_minutes=15)), CONFIG).subscriptions
+    assert (orders.error_rate, orders.status) == (3.0, "healthy")
 
 
-def test_a_few_errors_in_the_first_second_are_not_a_rate() -> None:
-    started = NOW - timedelta(seconds=1)
-    assert status_of(row(started_at=started, events_failed=9, last_error_at=NOW)) == "healthy"
+def test_the_hours_failures_are_the_whole_subscriptions_and_count_once() -> None:
+    rows = [row(partition=n, partition_count=2, failed_in_last_hour=49) for n in range(2)]
+    assert status_of(*rows) == "healthy"
 
 
-def test_a_rolling_window_takes_the_place_of_the_counters() -> None:
-    sick = row(events_failed=500, last_error_at=NOW)
-    assert status_of(sick) == "critical"
-    assert status_of(sick, orders=ErrorWindow(count=0, minutes=60)) == "healthy"
-
-
-def test_a_subscription_that_has_not_failed_for_an_hour_has_healed() -> None:
-    hour_ago = NOW - timedelta(hours=1)
-    assert status_of(row(events_failed=500, last_error_at=hour_ago)) == "critical"
-    assert status_of(row(events_failed=500, last_error_at=hour_ago - timedelta(seconds=1))) == "healthy"
+def test_a_frozen_feed_says_where_it_stands_and_who_holds_it_back() -> None:
+    sick = row(position=990, frozen_seconds=75.0)
+    (orders,) = assess(facts(sick), CONFIG).subscriptions
+    assert orders.reasons == ("frozen: partition 0 has stood at 990 for 75 seconds",)
+    held = facts(sick, fence_age_seconds=80.4, fence_pid=4711)
+    (orders,) = assess(held, CONFIG).subscriptions
+    assert orders.reasons[0].endswith(
+        "; the transaction of server process 4711 has appended and been open for 80 seconds"
+    )
 
 
 def test_the_latest_error_is_shown_without_its_detail() -> None:
@@ -207,6 +218,7 @@ def test_a_threshold_of_zero_does_not_complain_about_nothing() -> None:
         max_errors_warning=0,
         max_lag_events_warning=0,
         max_dead_letters_warning=0,
+        max_frozen_seconds=0,
     )
     assert assess(facts(row()), strict).status == "healthy"
     assert assess(facts(row(position=999)), strict).status == "degraded"
