@@ -35,6 +35,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "eventsource_app.observability.requests.RequestMetricsMiddleware",
     "eventsource_app.http.correlation.CorrelationMiddleware",
     "eventsource_app.http.middleware.ProblemMiddleware",
     "eventsource_app.probes.middleware.ProbeMiddleware",

@@ -3,6 +3,7 @@
 from typing import Any
 
 from eventsource_app.observability.pool import forget_connections, log_pool
+from settings import metric_files
 from settings.database import plan_from
 from settings.env import environment
 from settings.logging import logging_config
@@ -25,6 +26,9 @@ control_socket_disable = True
 logconfig_dict = logging_config(_env.log_level)
 accesslog = "-"
 
+# Made when the first worker is, or when --preload loads the application; settings.wsgi asks for it.
+_files = metric_files.files = metric_files.MetricFiles()
+
 
 def when_ready(server: Any) -> None:
     """Say once per instance how its connections are shared out."""
@@ -34,3 +38,23 @@ def when_ready(server: Any) -> None:
 def pre_fork(server: Any, worker: Any) -> None:
     """With --preload the application may have asked the database: a child must not inherit that connection."""
     forget_connections()
+    worker.metric_slot = metric_files.free_slot(other.metric_slot for other in server.WORKERS.values())
+    _files.forget_gauges(worker.metric_slot)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    _files.slot = worker.metric_slot
+
+
+def post_worker_init(worker: Any) -> None:
+    from eventsource_app.observability.pool_metrics import publish_pools_regularly  # the application is there
+
+    publish_pools_regularly()
+
+
+def child_exit(server: Any, worker: Any) -> None:
+    _files.forget_gauges(worker.metric_slot)
+
+
+def on_exit(server: Any) -> None:
+    _files.remove()

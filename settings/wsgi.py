@@ -8,7 +8,9 @@ from django.core.wsgi import get_wsgi_application
 
 from settings import env
 from settings.local_postgres import attached, project_server
+from settings.metric_files import share_metrics
 
+share_metrics()
 env.default("DJANGO_SETTINGS_MODULE", "settings.base")
 
 if env.environment().database_url is None and settings.SETTINGS_MODULE == "settings.base":

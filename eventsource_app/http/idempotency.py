@@ -23,6 +23,7 @@ from django.http import HttpRequest, HttpResponse
 from eventsource_app.events.identifiers import derived_id, derived_ids
 from eventsource_app.exceptions import EventSourceError
 from eventsource_app.http.callers import caller_of
+from eventsource_app.observability.metrics import idempotency_replays
 from eventsource_app.store.session import Row, execute, fetch_one
 from eventsource_app.subscriptions.pruning import delete_in_chunks, prunable
 
@@ -192,6 +193,7 @@ def _replay(keyed: KeyedRequest, stored: Row) -> HttpResponse:
     fingerprint, status, headers, body = stored
     if bytes(fingerprint) != keyed.fingerprint:
         raise KeyReusedError
+    idempotency_replays.inc()
     return HttpResponse(bytes(body), status=status, headers={**json.loads(headers), REPLAYED: "true"})
 
 

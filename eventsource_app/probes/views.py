@@ -1,11 +1,14 @@
-"""Views of the probes: always JSON, 200 or 503, GET and HEAD only."""
+"""Views of the probes (always JSON, 200 or 503) and of the metrics; GET and HEAD only."""
 
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.cache import never_cache
+from django.views.decorators.http import require_safe
 from health_check.views import HealthCheckView
 
 from eventsource_app.probes.checks import LivenessCheck, ReadinessCheck, SubscriptionsCheck, shown
+from eventsource_app.probes.exposition import CONTENT_TYPE, metrics_text
 
 
 class ProbeView(HealthCheckView):  # type: ignore[misc]  # the library has no types
@@ -33,3 +36,10 @@ class ReadyView(ProbeView):
 
 class LiveView(ProbeView):
     checks = [LivenessCheck]
+
+
+@never_cache
+@require_safe
+def metrics(request: HttpRequest) -> HttpResponse:
+    """Answer 200 also while the database is away: then ``eventsource_database_up`` is 0."""
+    return HttpResponse(metrics_text(), content_type=CONTENT_TYPE)

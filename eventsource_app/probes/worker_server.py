@@ -1,4 +1,4 @@
-"""The three probes of a worker process, on a port of its own: the answers come from its loops, not from this thread."""
+"""Probes and metrics of a worker process, on a port of its own: what is alive is said by its loops, not by this thread."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -7,7 +7,11 @@ from typing import Any, Protocol
 from django.db import DatabaseError, InterfaceError
 
 from eventsource_app.probes.bounded import DatabaseHangsError, ask
+from eventsource_app.probes.exposition import CONTENT_TYPE, process_metrics_text
 from eventsource_app.subscriptions.health import HealthReport, LivenessReport, ReadinessReport
+
+JSON = "application/json"
+NOT_FOUND = b'{"detail":"There are /health, /health/ready, /health/live and /metrics."}'
 
 AnyReport = HealthReport | LivenessReport | ReadinessReport
 
@@ -21,7 +25,10 @@ class Probed(Protocol):
 
 
 class WorkerProbes:
-    """Serves ``/health``, ``/health/ready`` and ``/health/live`` until ``close``; raises ``OSError`` for a taken port."""
+    """Serves ``/health``, ``/health/ready``, ``/health/live`` and ``/metrics`` until ``close``.
+
+    Raises ``OSError`` for a taken port.
+    """
 
     def __init__(self, manager: Probed, address: str, port: int, using: str = "default") -> None:
         self._server = ThreadingHTTPServer((address, port), _handler_for(manager, using))
@@ -66,20 +73,34 @@ def _handler_for(manager: Probed, using: str) -> type[BaseHTTPRequestHandler]:
         timeout = 5  # a client that sends nothing must not keep a thread
 
         def do_GET(self) -> None:
-            report = answer(manager, using, self.path.partition("?")[0].rstrip("/"))
-            body = (
-                report.model_dump_json()
-                if report
-                else '{"detail":"There are /health, /health/ready and /health/live."}'
-            )
-            self.send_response(report.http_status if report else 404)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(body.encode())))
+            path = self.path.partition("?")[0].rstrip("/")
+            if path == "/metrics":
+                self._send(200, CONTENT_TYPE, process_metrics_text())
+                return
+            report = answer(manager, using, path)
+            if report is None:
+                self._send(404, JSON, NOT_FOUND)
+                return
+            self._send(report.http_status, JSON, report.model_dump_json().encode())
+
+        def _send(self, status: int, content_type: str, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", content_type)
+            self.send_header("Content-Length", str(len(body)))
+            self.send_header("Cache-Control", "no-store")
             self.end_headers()
             if self.command == "GET":
-                self.wfile.write(body.encode())
+                self.wfile.write(body)
 
-        do_HEAD = do_GET  # noqa: N815 - the name that the server looks for
+        def _refuse(self) -> None:
+            self.send_response(405)
+            self.send_header("Allow", "GET, HEAD")
+            self.send_header("Content-Length", "0")
+            self.send_header("Connection", "close")  # what follows may be a body
+            self.end_headers()
+
+        do_HEAD = do_GET  # noqa: N815 - the names that the server looks for
+        do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _refuse  # noqa: N815
 
         def log_message(self, *args: Any) -> None:
             """A probe every few seconds is no news."""

@@ -1,11 +1,13 @@
 """The event store: append to streams, read streams, read the whole log."""
 
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from eventsource_app.events.event import MAX_VERSION, DomainEvent
 from eventsource_app.events.registry import EventRegistry, default_registry
 from eventsource_app.events.serialization import DEFAULT_MAX_EVENT_BYTES
+from eventsource_app.observability import metrics
 from eventsource_app.store import appending, fence
 from eventsource_app.store.hot_statements import fetch_hot
 from eventsource_app.store.notifications import wake_up_after_commit
@@ -19,7 +21,7 @@ from eventsource_app.store.reading import (
 )
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.store.session import Row, fetch_all, option
-from eventsource_app.store.streams import AppendResult, ExpectedVersion, StreamId
+from eventsource_app.store.streams import AppendResult, ExpectedVersion, StreamId, WrongExpectedVersionError
 
 Types = Iterable[str | type[DomainEvent]]
 
@@ -61,8 +63,16 @@ class EventStore:
         ``DuplicateEventError``, ``InvalidEventError``, ``UnknownEventTypeError``.
         """
         prepared = appending.prepare(stream, events, expected_version, self.registry, self._max_bytes())
-        result = appending.send(self.using, prepared)
+        started = time.perf_counter()
+        try:
+            result = appending.send(self.using, prepared)
+        except WrongExpectedVersionError:
+            metrics.append_conflicts.inc()
+            raise
         if not result.repeated:
+            metrics.append_seconds.observe(time.perf_counter() - started)
+            metrics.appends.inc()
+            metrics.appended_events.inc(len(events))
             wake_up_after_commit(self.using)
         return result
 

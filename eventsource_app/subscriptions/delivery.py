@@ -12,6 +12,7 @@ from typing import NoReturn
 
 from django.db import connections, transaction
 
+from eventsource_app.observability.metrics import batch_seconds
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.subscriptions import checkpoints, dead_letters
 from eventsource_app.subscriptions.checkpoints import Lease, LockedCheckpoint, Progress
@@ -245,7 +246,10 @@ class Delivery:
         committed: list[bool] = []
         progress = Progress(self.position)
         try:
-            with transaction.atomic(using=self._using, durable=True):
+            with (
+                batch_seconds.labels(self._subscription.name).time(),
+                transaction.atomic(using=self._using, durable=True),
+            ):
                 transaction.on_commit(lambda: committed.append(True), using=self._using)
                 locked = self._lock()
                 if self._passed - self._blocked(parks):  # by now nobody would replay what was passed over

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 
 from eventsource_app.observability.correlation import caused_by_each
+from eventsource_app.observability.metrics import handler_seconds
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.subscriptions.projection import Projection
 from eventsource_app.subscriptions.registry import Subscription
@@ -16,6 +17,13 @@ def run_handlers(
     subscription: Subscription, events: list[RecordedEvent], must_cut: Callable[[float], bool]
 ) -> int | None:
     """Give events to the projection; return the position it was cut at, ``None`` when all were handled."""
+    with handler_seconds.labels(subscription.name).time():
+        return _run(subscription, events, must_cut)
+
+
+def _run(
+    subscription: Subscription, events: list[RecordedEvent], must_cut: Callable[[float], bool]
+) -> int | None:
     projection, size = subscription.projection, subscription.config.batch_size
     started = time.monotonic()
     if projection.takes_batches():
