@@ -1,6 +1,7 @@
 """System checks, registered by importing this package."""
 
 from eventsource_app.checks.configuration import KNOWN_KEYS, check_api, check_pool, check_setting_keys
+from eventsource_app.checks.production import check_production
 from eventsource_app.checks.promises import check_append_only, check_sequence
 
 __all__ = [
@@ -8,6 +9,7 @@ __all__ = [
     "check_api",
     "check_append_only",
     "check_pool",
+    "check_production",
     "check_sequence",
     "check_setting_keys",
 ]

@@ -7,7 +7,7 @@ from eventsource_app.checks import KNOWN_KEYS
 from settings.env import environment
 from settings.subscriptions import eventsource
 
-ENGINE = Path(__file__).parents[2] / "eventsource_app"
+ENGINE = Path(__file__).parents[3] / "eventsource_app"
 
 
 def test_every_key_that_the_engine_reads_is_known() -> None:
