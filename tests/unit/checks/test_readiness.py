@@ -186,6 +186,13 @@ def test_what_the_log_may_lack(rule: str, changes: dict[str, Any], verdict: str,
         ("logging", {"LOGGING": {}}, "fail", "no handler"),
         ("logging", {"LOGGING": {"root": {"handlers": ["h"], "level": "DEBUG"}}}, "warn", "DEBUG"),
         ("logging", {"LOGGING": {"root": {"handlers": ["h"]}}}, "warn", "No handler"),
+        ("api_authentication", {}, "ok", "Every command"),
+        (
+            "api_authentication",
+            {"EVENTSOURCE": {"API": {"authentication_required": False}}},
+            "fail",
+            "API_AUTH",
+        ),
         ("checkpoint_strategy", {}, "ok", "orders every_batch (batch_size 500)"),
     ],
 )
