@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -76,9 +76,9 @@ class AggregateRepository(Generic[Aggregate]):
         if self._snapshots is not None and self._snapshots.restore(aggregate, stream):
             return aggregate
         recorded = self._store.read_stream(stream)
-        aggregate.load_from_history(item.event for item in recorded)
-        if recorded:
-            aggregate.mark_stored(recorded[-1].position)
+        position = recorded[-1].position if recorded else 0
+        aggregate.load_from_history(item.event for item in _handing_over(recorded))
+        aggregate.mark_stored(position)
         return aggregate
 
     def exists(self, aggregate_id: UUID) -> bool:
@@ -144,6 +144,13 @@ class AggregateRepository(Generic[Aggregate]):
         return (
             connection.connection is not None and not connection.connection.closed and connection.is_usable()
         )
+
+
+def _handing_over(recorded: list[RecordedEvent]) -> Iterator[RecordedEvent]:
+    """Yield each and let go of it: a thousand decoded events kept together cost as much garbage collection as decoding."""
+    recorded.reverse()
+    while recorded:
+        yield recorded.pop()
 
 
 def _delay(attempt: int) -> float:
