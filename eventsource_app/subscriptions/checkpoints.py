@@ -23,7 +23,7 @@ SELECT %(name)s::varchar, part, %(count)s::smallint, %(position)s::bigint, %(typ
 ON CONFLICT DO NOTHING
 """
 LIST: Final = """
-SELECT id, subscription, partition, partition_count, position, state, state_reason, handled_types,
+SELECT id, subscription, partition, partition_count, position, state, state_reason, breaker, handled_types,
        owner, owner IS NOT NULL AND lease_expires_at > clock_timestamp() AS leased
   FROM eventsource_app_checkpoint WHERE subscription = ANY(%s::varchar[]) ORDER BY subscription, partition
 """
@@ -82,7 +82,7 @@ UPDATE eventsource_app_checkpoint SET breaker = %s, breaker_opened_at = clock_ti
 """
 # What an operator's process does: it owns no lease, so it changes neither owner nor epoch nor expiry.
 LOCK_ALL: Final = """
-SELECT id, subscription, partition, partition_count, position, state, state_reason, handled_types,
+SELECT id, subscription, partition, partition_count, position, state, state_reason, breaker, handled_types,
        owner, owner IS NOT NULL AND lease_expires_at > clock_timestamp() AS leased
   FROM eventsource_app_checkpoint WHERE subscription = %s ORDER BY partition FOR UPDATE
 """
@@ -128,6 +128,7 @@ class CheckpointRow:
     position: int
     state: str
     state_reason: str
+    breaker: str
     handled_types: list[str] | None
     owner: str | None
     leased: bool

@@ -3,29 +3,23 @@
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from django.db import DatabaseError, connections
+from django.db import DatabaseError, InterfaceError, connections
 
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.subscriptions import checkpoints, control, dead_letters, heartbeats
 from eventsource_app.subscriptions.callbacks import load_callbacks
-from eventsource_app.subscriptions.checkpoints import Lease
-from eventsource_app.subscriptions.circuit_breaker import BreakerState
+from eventsource_app.subscriptions.checkpoints import CheckpointRow
 from eventsource_app.subscriptions.config import ConfigurationError, HealthCheckConfig, SubscriptionConfig
 from eventsource_app.subscriptions.control import StateChange
-from eventsource_app.subscriptions.enrolment import SubscriptionRefusedError, enrol
 from eventsource_app.subscriptions.errors import (
     ErrorCallback,
     ErrorCallbacks,
     ErrorCategory,
-    ErrorClassification,
     ErrorSeverity,
-    ProcessingTimeoutError,
     classify,
-    error_info,
     log_critical,
     log_error,
 )
@@ -34,21 +28,34 @@ from eventsource_app.subscriptions.health import (
     LivenessReport,
     ReadinessReport,
     health_report,
+    missing_migrations,
     readiness_report,
 )
-from eventsource_app.subscriptions.ownership import Ownership
+from eventsource_app.subscriptions.lifetime import Lifetime, Terms
 from eventsource_app.subscriptions.partitions import Pin
 from eventsource_app.subscriptions.projection import Projection
-from eventsource_app.subscriptions.reader import Reader
 from eventsource_app.subscriptions.registry import Subscription, configured
+from eventsource_app.subscriptions.retry import backoff
+from eventsource_app.subscriptions.roster import Roster
 from eventsource_app.subscriptions.shutdown import ShutdownPhase, ShutdownResult, StopRequest
 from eventsource_app.subscriptions.signals import StopSignals
-from eventsource_app.subscriptions.worker import Worker
 
 logger = logging.getLogger("eventsource.manager")
 NOT_STARTED = "manager not initialized"
+NO_ANSWER = "waiting for the database, which does not answer"
 POLL_SECONDS = 0.05
-ENROL_AGAIN_SECONDS = 5.0
+# How a process that starts while the database is away tries again.
+STARTING = SubscriptionConfig(initial_retry_delay=0.25, max_retry_delay=5)
+
+
+class NotMigratedError(ConfigurationError):
+    """The database does not have the tables that this code expects."""
+
+    def __init__(self, missing: list[str]) -> None:
+        super().__init__(
+            f"{len(missing)} migrations are not applied (the first: {missing[0]}); run `manage.py migrate`, then start again."
+        )
+        self.missing = missing
 
 
 class SubscriptionManager:
@@ -72,26 +79,26 @@ class SubscriptionManager:
         self.event_store = event_store or EventStore()
         self.health_check_config = health_check_config or HealthCheckConfig()
         self.enable_tracing = enable_tracing
-        self.worker_id = heartbeats.new_worker_id()
         self._using = self.event_store.using
-        self._shutdown_timeout = shutdown_timeout
-        self._drain_timeout = min(drain_timeout, shutdown_timeout)
-        self._pin = pin
-        self._lease_seconds = lease_seconds
-        self._heartbeat_file = heartbeat_file
-        self._subscriptions: dict[str, Subscription] = {}
-        self._refused: dict[str, str] = {}
+        self._terms = Terms(
+            worker_id=heartbeats.new_worker_id(),
+            shutdown_timeout=shutdown_timeout,
+            drain_timeout=drain_timeout,
+            lease_seconds=lease_seconds,
+            pin=pin,
+            heartbeat_file=heartbeat_file,
+        )
         self._callbacks = ErrorCallbacks()
         self._callbacks.on_error(log_error)
         self._callbacks.on_severity(ErrorSeverity.CRITICAL, log_critical)
         for callback in load_callbacks():
             self._callbacks.on_error(callback)
+        self._roster = Roster(self.event_store, self._callbacks)
         self._stop = StopRequest()
         self._phase = ShutdownPhase.STOPPED
-        self._started_at: float | None = None
-        self._next_enrolment = 0.0
-        self._ownership = self._new_ownership()
-        self._reader = Reader(self.event_store, self._stop, self._ownership)
+        self._lifetime: Lifetime | None = None
+        self._was_stopped = False
+        self._waits_for = ""
 
     def subscribe(
         self,
@@ -102,71 +109,48 @@ class SubscriptionManager:
         """Have a projection follow the log under a name (its class's name by default), from ``start()`` on."""
         instance = projection() if isinstance(projection, type) else projection
         name = name or type(instance).__name__
-        if name in self._subscriptions:
-            raise ConfigurationError(f"Subscription {name!r} is there already; give this one another name.")
-        self._subscriptions[name] = Subscription(
-            name, instance, configured(name, config or SubscriptionConfig())
-        )
-        if self._started_at is not None:
-            self._enrol(self._subscriptions[name])
+        subscription = Subscription(name, instance, configured(name, config or SubscriptionConfig()))
+        self._roster.add(subscription)
+        if self._lifetime is not None:
+            self._roster.enrol(subscription)
 
     def unsubscribe(self, name: str) -> None:
-        """Stop following; the checkpoint stays for whoever subscribes next."""
-        self._subscriptions.pop(name, None)
-        self._refused.pop(name, None)
-        for worker in self._ownership.owned(name):
+        """Stop following; the checkpoint stays for whoever subscribes next. Waits for the batch that runs, if any."""
+        self._roster.remove(name)
+        workers = [] if self._lifetime is None else self._lifetime.ownership.owned(name)
+        for worker in workers:
             worker.leave()
+        for worker in workers:
+            worker.join(self._terms.drain_timeout)
 
     def start(self) -> None:
-        """Start the loops and return; what may not run is refused with a log line and makes the process not ready."""
-        if self._started_at is not None and not self._stop:
+        """Start the loops and return; what may not run is refused with a log line and makes the process not ready.
+
+        Raises ``NotMigratedError``, and Django's ``OperationalError`` while the database is away.
+        """
+        if self._lifetime is not None:
             raise ConfigurationError("The subscription manager runs already; stop it first.")
-        self._stop = StopRequest()
-        self._refused.clear()
-        for subscription in self._subscriptions.values():
-            self._enrol(subscription)
-        self._next_enrolment = time.monotonic() + ENROL_AGAIN_SECONDS
-        self._started_at = time.monotonic()
+        self._renew_stop()
+        missing = missing_migrations(self._using)
+        if missing:
+            raise NotMigratedError(missing)
+        self._roster.enrol_all()
+        self._lifetime = Lifetime(self.event_store, self._roster, self._callbacks, self._stop, self._terms)
         self._phase = ShutdownPhase.RUNNING
-        self._ownership = self._new_ownership()
-        self._reader = Reader(self.event_store, self._stop, self._ownership)
-        self._ownership.chores()
-        self._reader.start()
+        self._lifetime.start()
         logger.info(
-            "Subscriptions started",
-            extra={"subscriptions": sorted(self._subscriptions), "worker_id": self.worker_id},
+            "Subscriptions started", extra={"subscriptions": self._roster.names, "worker_id": self.worker_id}
         )
 
     def stop(self, reason: str = "stop() was called") -> ShutdownResult:
         """Stop gracefully: no more reading, running batches to their end, leases given back."""
-        started = time.monotonic()
         self.request_shutdown(reason)
-        self._phase = ShutdownPhase.STOPPING
-        workers = list(self._ownership.workers)
-        in_flight = sum(worker.events_in_flight for worker in workers)
-        self._reader.wake()
-        for worker in workers:
-            worker.lane.wake()
-        self._phase = ShutdownPhase.DRAINING
-        self._join(workers, started + self._drain_timeout)
-        for worker in workers:
-            if worker.is_alive:
-                worker.interrupt()
-        self._phase = ShutdownPhase.CHECKPOINTING
-        self._join(workers, started + self._shutdown_timeout)
-        forced = any(worker.is_alive for worker in workers)
-        self._reader.join(max(0.1, started + self._shutdown_timeout - time.monotonic()))
-        self._leave()
-        self._phase = ShutdownPhase.FORCED if forced else ShutdownPhase.STOPPED
-        result = ShutdownResult(
-            phase=self._phase,
-            duration_seconds=time.monotonic() - started,
-            forced=forced,
-            events_in_flight=in_flight,
-            checkpoints_saved=sum(worker.released for worker in workers),
-            reason=self._stop.reason,
-        )
-        self._started_at = None
+        lifetime, self._was_stopped = self._lifetime, True
+        if lifetime is None:
+            result = ShutdownResult(ShutdownPhase.STOPPED, 0.0, False, 0, 0, self._stop.reason)
+        else:
+            result = lifetime.stop(self._enter)
+        self._lifetime = None
         logger.info("Shutdown complete", extra=result.to_dict())
         return result
 
@@ -176,8 +160,14 @@ class SubscriptionManager:
 
     def run_until_caught_up(self) -> ShutdownResult:
         """Start, wait until every subscription is where the log ended at the start, stop."""
-        target = self.event_store.head_position()
-        return self._run_until(lambda: self._is_caught_up(target))
+        target: list[int] = []  # known once the database answers
+
+        def is_caught_up() -> bool:
+            if not target:
+                target.append(self.event_store.head_position())
+            return self._is_caught_up(target[0])
+
+        return self._run_until(is_caught_up)
 
     def request_shutdown(self, reason: str = "requested") -> None:
         """Ask for a graceful stop; may be called from any thread, and more than once."""
@@ -200,16 +190,20 @@ class SubscriptionManager:
         return self._phase
 
     @property
+    def worker_id(self) -> str:
+        """Its name in leases and heartbeats."""
+        return self._terms.worker_id
+
+    @property
     def refused(self) -> dict[str, str]:
         """Why subscriptions of this process do not run, by name."""
-        return dict(self._refused)
+        return self._roster.refused
 
     @property
     def is_blocked(self) -> bool:
         """Say whether something here cannot go on by itself: an open breaker, a stopped or refused subscription."""
-        broken = any(w.breaker_state is not BreakerState.CLOSED for w in self._ownership.workers)
-        rows = checkpoints.find(self._using, sorted(self._subscriptions))
-        return broken or bool(self._refused) or any(row.state == "stopped" for row in rows)
+        rows = checkpoints.find(self._using, self._roster.names)
+        return bool(self.refused) or any(row.state == "stopped" or row.breaker != "closed" for row in rows)
 
     def health_check(self) -> HealthReport:
         """Return the health of all subscriptions of this database, from their rows."""
@@ -217,33 +211,38 @@ class SubscriptionManager:
 
     def readiness_check(self) -> ReadinessReport:
         """Say whether this process can work: it runs, the database answers, nothing of it was refused."""
-        if self._started_at is None:
+        if self._waits_for:
+            return ReadinessReport(ready=False, reason=self._waits_for)
+        if self._lifetime is None:
             return ReadinessReport(ready=False, reason=NOT_STARTED)
         if self._stop:
             return ReadinessReport(ready=False, reason="shutting down")
-        if self._refused:
-            return ReadinessReport(ready=False, reason=" ".join(self._refused.values()), details=self.refused)
+        if self.refused:
+            return ReadinessReport(ready=False, reason=" ".join(self.refused.values()), details=self.refused)
         return readiness_report(self._using)
 
     def liveness_check(self) -> LivenessReport:
         """Say whether the loops of this process move; never asks the database."""
-        if self._started_at is None:
+        if self._waits_for:
+            return LivenessReport(alive=True)
+        lifetime = self._lifetime
+        if lifetime is None:
             return LivenessReport(alive=False, reason=NOT_STARTED)
-        stuck = [worker.subscription.name for worker in self._ownership.stuck()]
+        stuck = [worker.subscription.name for worker in lifetime.ownership.stuck()]
         if stuck:
             return LivenessReport(alive=False, reason=f"handlers of {', '.join(stuck)} do not come back")
-        return LivenessReport(alive=self._reader.is_moving)
+        return LivenessReport(alive=lifetime.reader.is_moving)
 
     def get_error_stats(self) -> dict[str, Any]:
         """Return the failed attempts of this process and the open dead letters, in all and by subscription."""
         errors = self._callbacks.counts()
-        letters = {name: dead_letters.count_open(self._using, name) for name in self._subscriptions}
+        letters = {name: dead_letters.count_open(self._using, name) for name in self._roster.names}
         return {
             "total_errors": sum(errors.values()),
             "total_dlq_count": sum(letters.values()),
             "subscriptions": {
                 name: {"errors": errors.get(name, 0), "dlq_count": letters[name]}
-                for name in sorted(self._subscriptions)
+                for name in self._roster.names
             },
         }
 
@@ -259,89 +258,64 @@ class SubscriptionManager:
         self._callbacks.on_category(category, callback)
 
     def _run_until(self, finished: Callable[[], bool]) -> ShutdownResult:
+        self._renew_stop()
         with StopSignals(self.request_shutdown) as signals:
-            self.start()
-            while not self._stop and not finished():
+            self._start_when_possible(signals)
+            while not self._stop and not self._asked(finished):
                 signals.wait(POLL_SECONDS)
             return self.stop(self._stop.reason or "caught up")
 
+    def _start_when_possible(self, signals: StopSignals) -> None:
+        """Start, or wait for the database and try again: a worker may come up before it does."""
+        failures = 0
+        try:
+            while not self._stop:
+                try:
+                    return self.start()
+                except (DatabaseError, InterfaceError) as error:
+                    if classify(error).category is not ErrorCategory.INFRASTRUCTURE:
+                        raise
+                    failures += 1
+                    self._wait_for_database(error, backoff(failures, STARTING), signals)
+        finally:
+            self._waits_for = ""
+
+    def _wait_for_database(self, error: Exception, seconds: float, signals: StopSignals) -> None:
+        self._waits_for = NO_ANSWER
+        connections[self._using].close()
+        logger.warning(
+            "Manager waits for the database",
+            extra={"error_message": str(error).strip(), "delay_seconds": seconds},
+        )
+        until = time.monotonic() + seconds
+        while not self._stop and time.monotonic() < until:
+            signals.wait(POLL_SECONDS)
+
+    def _asked(self, finished: Callable[[], bool]) -> bool:
+        """While the database is away nobody can say whether all is done."""
+        try:
+            return finished()
+        except (DatabaseError, InterfaceError):
+            connections[self._using].close()
+            return False
+
     def _is_caught_up(self, target: int) -> bool:
-        rows = checkpoints.find(self._using, sorted(self._subscriptions))
+        """Say whether all is handled that can be: what cannot go on is not waited for."""
+        rows = checkpoints.find(self._using, self._roster.names)
         waiting = [
             r
             for r in rows
-            if r.subscription not in self._refused and r.state == "running" and r.position < target
+            if r.subscription not in self.refused and r.state == "running" and r.position < target
         ]
-        return not waiting or all(self._ownership.breaker_is_open(row) for row in waiting)
+        return all(self._is_broken(row) for row in waiting)
 
-    def _enrol(self, subscription: Subscription) -> None:
-        name = subscription.name
-        try:
-            enrol(self.event_store, subscription)
-        except SubscriptionRefusedError as error:
-            if self._refused.get(name) != str(error):
-                logger.critical(
-                    "Subscription refused", extra={"subscription": name, "error_message": str(error)}
-                )
-                refused = ErrorClassification(ErrorCategory.APPLICATION, ErrorSeverity.CRITICAL)
-                self._callbacks.tell(error_info(name, None, error, refused, 0))
-            self._refused[name] = str(error)
-        else:
-            if self._refused.pop(name, None):
-                logger.info("Subscription no longer refused", extra={"subscription": name})
+    def _is_broken(self, row: CheckpointRow) -> bool:
+        return self._lifetime is not None and self._lifetime.ownership.breaker_is_open(row)
 
-    def _new_ownership(self) -> Ownership:
-        return Ownership(
-            self._using,
-            self.worker_id,
-            self._runnable,
-            self._start_worker,
-            self._report_stuck,
-            self._pin,
-            self._lease_seconds,
-            self._heartbeat_file,
-        )
+    def _renew_stop(self) -> None:
+        """A request stands until a stop has answered it; then the manager may be started again."""
+        if self._was_stopped:
+            self._stop, self._was_stopped = StopRequest(), False
 
-    def _runnable(self) -> dict[str, Subscription]:
-        """Return what may run; what was refused is looked at again now and then, since an operator may have mended it."""
-        if self._refused and time.monotonic() >= self._next_enrolment:
-            self._next_enrolment = time.monotonic() + ENROL_AGAIN_SECONDS
-            for name in tuple(self._refused):
-                self._enrol(self._subscriptions[name])
-        return {name: found for name, found in self._subscriptions.items() if name not in self._refused}
-
-    def _start_worker(self, subscription: Subscription, lease: Lease) -> Worker:
-        worker = Worker(
-            subscription,
-            self._using,
-            lease,
-            self._callbacks,
-            self._stop,
-            self._lease_seconds,
-            self.event_store,
-        )
-        worker.lane.connect(self._reader.wake)
-        worker.start()
-        return worker
-
-    def _report_stuck(self, worker: Worker) -> None:
-        seconds = worker.patience_seconds
-        error = ProcessingTimeoutError(
-            f"A handler of {worker.subscription.name} has not come back for {seconds:.0f} seconds; restart the process."
-        )
-        critical = replace(classify(error), severity=ErrorSeverity.CRITICAL)
-        self._callbacks.tell(error_info(worker.subscription.name, worker.current_event, error, critical, 0))
-
-    def _join(self, workers: list[Worker], deadline: float) -> None:
-        for worker in workers:
-            worker.join(max(0.0, deadline - time.monotonic()))
-
-    def _leave(self) -> None:
-        try:
-            heartbeats.leave(self._using, self.worker_id)
-        except DatabaseError as error:
-            logger.warning(
-                "Heartbeat not taken back; it expires by itself", extra={"error_message": str(error)}
-            )
-        finally:
-            connections[self._using].close()
+    def _enter(self, phase: ShutdownPhase) -> None:
+        self._phase = phase

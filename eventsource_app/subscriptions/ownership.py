@@ -95,6 +95,9 @@ class Ownership:
     def _balance(self) -> None:
         self._workers = {key: worker for key, worker in self._workers.items() if worker.is_alive}
         subscriptions = self._subscriptions()
+        for worker in self.workers:
+            if worker.subscription.name not in subscriptions:  # unsubscribed while its lease was being taken
+                worker.leave()
         rows = [
             row
             for row in checkpoints.find(self._using, sorted(subscriptions))

@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 import psycopg
@@ -88,8 +89,9 @@ class Worker:
         self.lane.wake()
 
     def join(self, timeout: float | None = None) -> bool:
-        """Wait for its end; say whether it has come."""
-        self._thread.join(timeout)
+        """Wait for its end; say whether it has come. A handler that asks waits for nothing: it is what would be waited for."""
+        if threading.current_thread() is not self._thread:
+            self._thread.join(timeout)
         return not self._thread.is_alive()
 
     @property
@@ -121,7 +123,9 @@ class Worker:
     def interrupt(self) -> None:
         """Cancel the statement that the worker hangs in, from another thread."""
         driver = self._driver
-        if driver is not None:
+        if driver is None or not self.is_alive:
+            return
+        with suppress(psycopg.Error, OSError):  # it has ended meanwhile, or the server is away
             driver.cancel_safe(timeout=1)
 
     def _beat(self) -> None:
@@ -219,7 +223,7 @@ class Worker:
 
     def _deliver(self, page: Page) -> None:
         finished = self._delivery.deliver(page)
-        self.lane.done(len(page.events))
+        self.lane.done(sum(recorded.position <= self._delivery.position for recorded in page.events))
         self._note_renewal()
         self._must_resync = not finished
 
@@ -279,7 +283,13 @@ class Worker:
             self._stop.wait(min(left, TICK_SECONDS))
 
     def _release(self) -> None:
-        self.released = checkpoints.release(self._using, self.lease)
+        try:
+            self.released = checkpoints.release(self._using, self.lease)
+        except (DatabaseError, InterfaceError) as error:
+            logger.warning(
+                "Lease not given back; it expires by itself",
+                extra={**self._about(), "error_message": str(error).strip()},
+            )
 
     def _about(self) -> dict[str, object]:
         return {"subscription": self.subscription.name, "partition": self.lease.partition}

@@ -8,6 +8,7 @@ import pytest
 from eventsource_app.store import ExpectedVersion, StreamId
 from eventsource_app.subscriptions import (
     ConfigurationError,
+    ErrorSeverity,
     Projection,
     SubscriptionConfig,
     SubscriptionManager,
@@ -105,6 +106,12 @@ def test_a_checkpoint_ahead_of_the_log_is_refused(world: World, caplog: pytest.L
     assert not manager.readiness_check().to_dict()["ready"]
     assert manager.is_blocked
     assert "Subscription refused" in caplog.text
+    (told,) = world.errors
+    assert (told.classification.severity, told.error_message) == (
+        ErrorSeverity.CRITICAL,
+        manager.refused[NAME],
+    )
+    assert manager.get_error_stats()["total_errors"] == 0
     assert world.checkpoint().owner is None
     assert world.position() == ahead
     manager.stop()

@@ -19,12 +19,12 @@ from eventsource_app.store.session import leave_pool, option
 from eventsource_app.subscriptions import ShutdownResult, SubscriptionManager, declared_subscriptions
 from eventsource_app.subscriptions.checkpoints import LEASE_SECONDS
 from eventsource_app.subscriptions.config import HealthCheckConfig
+from eventsource_app.subscriptions.manager import NotMigratedError
 from eventsource_app.subscriptions.partitions import Pin
 
 
 class Command(BaseCommand):
     help = "Runs the declared subscriptions until SIGTERM or SIGINT; a second signal ends it at once."
-    requires_migrations_checks = True
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument(
@@ -54,9 +54,7 @@ class Command(BaseCommand):
         for subscription in self._chosen(options["names"]):
             manager.subscribe(subscription.projection, subscription.config, subscription.name)
         with self._probes(manager, options["probe_port"]):
-            result = (
-                manager.run_until_caught_up() if options["until_caught_up"] else manager.run_until_shutdown()
-            )
+            result = self._run(manager, options["until_caught_up"])
         self._exit(manager, result, options["until_caught_up"])
 
     def _supervise(self, options: dict[str, Any]) -> int:
@@ -81,6 +79,13 @@ class Command(BaseCommand):
             lease_seconds=float(option("LEASE_SECONDS", LEASE_SECONDS)),
             heartbeat_file=options["heartbeat_file"],
         )
+
+    def _run(self, manager: SubscriptionManager, until_caught_up: bool) -> ShutdownResult:
+        """The database may be away, now and later; that its tables are missing is for somebody to mend."""
+        try:
+            return manager.run_until_caught_up() if until_caught_up else manager.run_until_shutdown()
+        except NotMigratedError as error:
+            raise CommandError(str(error)) from error
 
     @contextmanager
     def _probes(self, manager: SubscriptionManager, port: int | None) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from eventsource_app.subscriptions.health.facts import HealthFacts, PartitionFacts
 from eventsource_app.subscriptions.health.queries import health_facts, health_report
-from eventsource_app.subscriptions.health.readiness import readiness_report
+from eventsource_app.subscriptions.health.readiness import missing_migrations, readiness_report
 from eventsource_app.subscriptions.health.reports import (
     HealthReport,
     HealthStatus,
@@ -23,5 +23,6 @@ __all__ = [
     "assess",
     "health_facts",
     "health_report",
+    "missing_migrations",
     "readiness_report",
 ]

@@ -1,0 +1,89 @@
+"""The roster: which subscriptions one process has, and why some of them may not run."""
+
+import logging
+import time
+from typing import Final, TypeVar
+
+from eventsource_app.store.event_store import EventStore
+from eventsource_app.subscriptions.config import ConfigurationError
+from eventsource_app.subscriptions.enrolment import SubscriptionRefusedError, enrol
+from eventsource_app.subscriptions.errors import (
+    ErrorCallbacks,
+    ErrorCategory,
+    ErrorClassification,
+    ErrorSeverity,
+    error_info,
+)
+from eventsource_app.subscriptions.registry import Subscription
+
+logger = logging.getLogger("eventsource.manager")
+Value = TypeVar("Value")
+LOOK_AGAIN_SECONDS: Final = 5.0
+REFUSED: Final = ErrorClassification(ErrorCategory.APPLICATION, ErrorSeverity.CRITICAL)
+
+
+class Roster:
+    """Subscriptions by name. Threads read it while others change it, so what is read is never changed, only replaced."""
+
+    def __init__(self, store: EventStore, callbacks: ErrorCallbacks) -> None:
+        self._store = store
+        self._callbacks = callbacks
+        self._subscriptions: dict[str, Subscription] = {}
+        self._refused: dict[str, str] = {}
+        self._next_look = 0.0
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self._subscriptions)
+
+    @property
+    def refused(self) -> dict[str, str]:
+        """Why subscriptions do not run, by name."""
+        return dict(self._refused)
+
+    def add(self, subscription: Subscription) -> None:
+        name = subscription.name
+        if name in self._subscriptions:
+            raise ConfigurationError(f"Subscription {name!r} is there already; give this one another name.")
+        self._subscriptions = {**self._subscriptions, name: subscription}
+
+    def remove(self, name: str) -> None:
+        self._subscriptions = _without(self._subscriptions, name)
+        self._refused = _without(self._refused, name)
+
+    def enrol_all(self) -> None:
+        """See to it that each has its rows and may run."""
+        self._refused = {}
+        for subscription in self._subscriptions.values():
+            self.enrol(subscription)
+        self._next_look = time.monotonic() + LOOK_AGAIN_SECONDS
+
+    def enrol(self, subscription: Subscription) -> None:
+        name = subscription.name
+        try:
+            enrol(self._store, subscription)
+        except SubscriptionRefusedError as error:
+            if self._refused.get(name) != str(error):
+                self._tell(name, error)
+            self._refused = {**self._refused, name: str(error)}
+        else:
+            if name in self._refused:
+                logger.info("Subscription no longer refused", extra={"subscription": name})
+            self._refused = _without(self._refused, name)
+
+    def runnable(self) -> dict[str, Subscription]:
+        """Return what may run; what was refused is looked at again now and then, since an operator may have mended it."""
+        subscriptions = self._subscriptions
+        if self._refused and time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_AGAIN_SECONDS
+            for name in self._refused.keys() & subscriptions.keys():
+                self.enrol(subscriptions[name])
+        return {name: found for name, found in subscriptions.items() if name not in self._refused}
+
+    def _tell(self, name: str, error: SubscriptionRefusedError) -> None:
+        logger.critical("Subscription refused", extra={"subscription": name, "error_message": str(error)})
+        self._callbacks.tell(error_info(name, None, error, REFUSED, 0))
+
+
+def _without(found: dict[str, Value], name: str) -> dict[str, Value]:
+    return {key: value for key, value in found.items() if key != name}
