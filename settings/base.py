@@ -35,6 +35,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "eventsource_app.http.content_security.ContentSecurityMiddleware",
     "eventsource_app.observability.requests.RequestMetricsMiddleware",
     "eventsource_app.http.correlation.CorrelationMiddleware",
     "eventsource_app.http.middleware.ProblemMiddleware",
@@ -72,6 +73,16 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 EVENTSOURCE = eventsource(ENV)
 LOGGING = logging_config(ENV.log_level)
+
+# Development too, so that what production's browsers would refuse is seen early.
+SECURE_CSP = {
+    "default-src": ["'self'"],
+    "img-src": ["'self'", "data:"],  # the API page's icons
+    "object-src": ["'none'"],
+    "base-uri": ["'none'"],
+    "form-action": ["'self'"],
+    "frame-ancestors": ["'none'"],
+}
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}

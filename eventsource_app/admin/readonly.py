@@ -29,6 +29,9 @@ class ReadOnlyAdmin(AnyModelAdmin):
     actions = None
     list_per_page = 50
 
+    class Media:
+        css = {"all": ["eventsource_app/admin.css"]}
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
@@ -92,7 +95,7 @@ def pretty_json(value: Any) -> SafeString:
 
 
 def preformatted(text: str) -> SafeString:
-    return format_html('<pre style="white-space: pre-wrap">{}</pre>', text)
+    return format_html('<pre class="eventsource-wrapped">{}</pre>', text)
 
 
 def _parsed(value: Any) -> Any:

@@ -12,9 +12,11 @@ import psycopg
 import pytest
 
 from settings.local_postgres import project_server
-from tests.acceptance.processes import Process
+from tests.acceptance.processes import Process, answers
+from tests.waiting import wait_for
 
 Manage = Callable[..., Process]
+Gunicorn = Callable[..., Process]
 
 
 @pytest.fixture
@@ -57,3 +59,21 @@ def database(database_url: str) -> Iterator[psycopg.Connection[Any]]:
     """A plain connection to this test's database, in autocommit: the judge's."""
     with psycopg.connect(database_url, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture
+def gunicorn(process_environment: dict[str, str], port: int, tmp_path: Path) -> Iterator[Gunicorn]:
+    """Start gunicorn on this test's database and port, with more arguments and variables, and wait until it answers."""
+    started: list[Process] = []
+
+    def start(*arguments: str, **environment: str) -> Process:
+        command = ["-m", "gunicorn", "--config", "python:settings.gunicorn", *arguments]
+        variables = {**process_environment, "PORT": str(port), **environment}
+        started.append(Process(command, variables, tmp_path / "gunicorn.log"))
+        wait_for(lambda: answers(f"http://127.0.0.1:{port}") or not started[-1].running, what="gunicorn")
+        assert started[-1].running, started[-1].text()
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()

@@ -2,37 +2,16 @@
 
 import json
 import urllib.request
-from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.acceptance.conftest import Manage
-from tests.acceptance.processes import Process, answers
+from tests.acceptance.conftest import Gunicorn, Manage
 from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.acceptance]
-Gunicorn = Callable[..., Process]
 BUDGET = {"INSTANCE_COUNT": "3", "MAX_DB_CONNECTIONS": "100"}
 PLAN = {"instance_count": 3, "pool_size": 10, "max_overflow": 20, "total_per_instance": 30}
-
-
-@pytest.fixture
-def gunicorn(process_environment: dict[str, str], port: int, tmp_path: Path) -> Iterator[Gunicorn]:
-    started: list[Process] = []
-
-    def start(*arguments: str, **environment: str) -> Process:
-        command = ["-m", "gunicorn", "--config", "python:settings.gunicorn", *arguments]
-        variables = {**process_environment, "PORT": str(port), **environment}
-        started.append(Process(command, variables, tmp_path / "gunicorn.log"))
-        wait_for(lambda: answers(f"http://127.0.0.1:{port}") or not started[-1].running, what="gunicorn")
-        assert started[-1].running, started[-1].text()
-        return started[-1]
-
-    yield start
-    for process in started:
-        process.kill()
 
 
 def test_no_process_inherits_a_connection_of_the_parent(gunicorn: Gunicorn, port: int) -> None:
