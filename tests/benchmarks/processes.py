@@ -1,5 +1,6 @@
 """Clients in processes of their own: forked once per workload, then told what to do, sample by sample."""
 
+import logging
 import multiprocessing
 import resource
 import time
@@ -78,6 +79,30 @@ def _run(operation: Operation, start: float, seconds: float) -> float:
     while time.perf_counter() < end:
         done += operation()
     return done / (time.perf_counter() - began)
+
+
+def in_child(function: Callable[[], float]) -> float:
+    """Run it in a fresh process, as a worker is."""
+    connections.close_all()
+    close_wake_ups()
+    ours, theirs = _fork.Pipe()
+    process = _fork.Process(target=_answer, args=(theirs, function))
+    process.start()
+    theirs.close()
+    answer: float = ours.recv()
+    process.join()
+    return answer
+
+
+def _answer(pipe: Connection, function: Callable[[], float]) -> None:
+    be_quiet()
+    pipe.send(function())
+    close_wake_ups()
+    connections.close_all()
+
+
+def be_quiet() -> None:
+    logging.getLogger("eventsource").setLevel(logging.WARNING)
 
 
 def peak_megabytes(make: MakeOperation) -> float:

@@ -1,24 +1,23 @@
 """Subscriptions: real managers on a log that is there, beside plain psycopg that does the same with a position of its own."""
 
 import json
-import logging
 import multiprocessing
 import resource
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from functools import cached_property, partial
-from multiprocessing.connection import Connection
 from typing import Any, ClassVar
 
 import psycopg
 from django.db import connections
 
 from eventsource_app.store import EventStore, RecordedEvent
-from eventsource_app.store.notifications import close_wake_ups, connect
+from eventsource_app.store.notifications import connect
 from eventsource_app.subscriptions import Projection, SubscriptionConfig, SubscriptionManager, handles
 from tests.benchmarks import bare
 from tests.benchmarks.logs import fill
+from tests.benchmarks.processes import be_quiet, in_child
 from tests.benchmarks.server import Bench
 from tests.benchmarks.workload import Sides, at_least, at_most, workload
 from tests.builders import MoneyPaidIn, registry
@@ -102,25 +101,6 @@ def bare_batch(cursor: Cursor, rows: list[tuple[Any, ...]]) -> None:
     cursor.execute(UPSERT_BATCH, ([row[4] for row in rows], amounts), prepare=True)
 
 
-def _in_child(function: Callable[[], float]) -> float:
-    """Run it in a fresh process, as a worker is."""
-    connections.close_all()
-    close_wake_ups()
-    ours, theirs = _fork.Pipe()
-    process = _fork.Process(target=_serve, args=(theirs, function))
-    process.start()
-    theirs.close()
-    answer: float = ours.recv()
-    process.join()
-    return answer
-
-
-def _serve(pipe: Connection, function: Callable[[], float]) -> None:
-    _be_quiet()
-    pipe.send(function())
-    connections.close_all()
-
-
 def deliver(bench: Bench, using: str, projection: type[_OnDatabase], events: int) -> float:
     """Deliver the whole log to a real manager, with all defaults; return events a second from its start to its end."""
     with bench.connect(using) as database:
@@ -159,7 +139,7 @@ def deliver_by_two(bench: Bench, using: str, events: int) -> float:
 def _one_of_two(using: str, number: int, go: Any, over: Any) -> None:
     from eventsource_app.subscriptions.partitions import Pin
 
-    _be_quiet()
+    be_quiet()
     manager = _manager(using, Balances, 2, pin=Pin(number, 2))
     go.wait()
     manager.start()
@@ -207,10 +187,6 @@ def _manager(
     return manager
 
 
-def _be_quiet() -> None:
-    logging.getLogger("eventsource").setLevel(logging.WARNING)
-
-
 def _head(database: psycopg.Connection[Any]) -> int:
     row = database.execute("SELECT max(position) FROM eventsource_app_event").fetchone()
     assert row is not None
@@ -242,8 +218,8 @@ def _beside(
         events = round(per_second * bench.seconds) // 100 * 100
         using = _log_of(bench, name, events)
         yield Sides(
-            partial(_in_child, partial(deliver, bench, using, projection, events)),
-            partial(_in_child, partial(deliver_plainly, bench, using, handle, events)),
+            partial(in_child, partial(deliver, bench, using, projection, events)),
+            partial(in_child, partial(deliver_plainly, bench, using, handle, events)),
         )
 
     return open_sides
@@ -274,8 +250,8 @@ def deliver_partitions(bench: Bench) -> Iterator[Sides]:
     events = round(20_000 * bench.seconds) // 100 * 100
     using = _log_of(bench, "deliver_partitions", events)
     yield Sides(
-        partial(_in_child, partial(deliver_by_two, bench, using, events)),
-        partial(_in_child, partial(deliver, bench, using, Balances, events)),
+        partial(in_child, partial(deliver_by_two, bench, using, events)),
+        partial(in_child, partial(deliver, bench, using, Balances, events)),
     )
 
 
@@ -291,6 +267,6 @@ def deliver_memory(bench: Bench) -> Iterator[Sides]:
     long = _log_of(bench, "deliver_long", 1_000_000)
     short = _log_of(bench, "deliver_short", 100_000)
     yield Sides(
-        partial(_in_child, partial(grow, bench, long, 1_000_000)),
-        partial(_in_child, partial(grow, bench, short, 100_000)),
+        partial(in_child, partial(grow, bench, long, 1_000_000)),
+        partial(in_child, partial(grow, bench, short, 100_000)),
     )

@@ -35,6 +35,11 @@ def at_most(ratio: float) -> Goal:
     return Goal(f"≤ {ratio:g}", lambda ours, reference: ours / reference, lambda value: value <= ratio)
 
 
+def of_ours_at_most(limit: float) -> Goal:
+    """Ours alone is at most so much; the reference only tells what the machine is like."""
+    return Goal(f"ours ≤ {limit:g}", lambda ours, _reference: ours, lambda value: value <= limit)
+
+
 def at_most_microseconds_more(limit: float) -> Goal:
     """Of rates per second: one of ours takes at most so much longer than one of the reference."""
     return Goal(
