@@ -28,7 +28,7 @@ def fetch_hot(using: str, statement: HotStatement, params: Sequence[str | None])
     connection = usable_connection(using)
     driver: psycopg.Connection[Row] = connection.connection
     with connection.wrap_database_errors:
-        if driver.autocommit and driver.pgconn.transaction_status == pq.TransactionStatus.IDLE:
+        if driver.autocommit and driver.pgconn.transaction_status == _IDLE:
             return _fetch_by_libpq(driver, statement, params)
         cursor = kept_cursor(driver, psycopg.RawCursor)
         return cursor.execute(statement.sql, params, prepare=prepares()).fetchall()
@@ -40,7 +40,7 @@ def _fetch_by_libpq(
     kept = vars(driver).get(_KEPT) or vars(driver).setdefault(_KEPT, _Kept(Transformer(driver), set()))
     values = [param if param is None else param.encode() for param in params]
     result = _ask(driver.pgconn, statement, values, kept.prepared)
-    if result.status != pq.ExecStatus.TUPLES_OK:
+    if result.status != _ROWS:
         if driver.pgconn.status == pq.ConnStatus.BAD:
             raise psycopg.OperationalError(result.get_error_message())
         raise psycopg.errors.error_from_result(result)
@@ -57,7 +57,7 @@ def _ask(
         return pgconn.exec_params(statement.sql, values)
     if statement.name in prepared:
         result = pgconn.exec_prepared(statement.name, values)
-        if result.error_field(pq.DiagnosticField.SQLSTATE) != _NO_SUCH_STATEMENT:
+        if result.status == _ROWS or result.error_field(pq.DiagnosticField.SQLSTATE) != _NO_SUCH_STATEMENT:
             return result
     # The first time; or the driver, after an error in one of its own, has made the server forget all of them.
     result = pgconn.prepare(statement.name, statement.sql)
@@ -76,4 +76,6 @@ class _Kept:
 
 
 _KEPT = "eventsource_hot"
+# Members of an enumeration take longer to look up than these.
+_ROWS, _IDLE = pq.ExecStatus.TUPLES_OK, pq.TransactionStatus.IDLE
 _NO_SUCH_STATEMENT = b"26000"
