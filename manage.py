@@ -4,8 +4,10 @@
 import sys
 from contextlib import AbstractContextManager, nullcontext
 
+from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management import execute_from_command_line
+from django.core.management import BaseCommand, ManagementUtility
+from django.db import OperationalError, connections
 
 from settings import env
 from settings.local_postgres import attached, project_server
@@ -34,11 +36,36 @@ def database_server(arguments: list[str]) -> AbstractContextManager[object]:
     return attached(project_server(environment.data_dir))
 
 
+class Utility(ManagementUtility):
+    """Django's, whose commands connect by themselves: a pool would hide for half a minute why it has no connection."""
+
+    def fetch_command(self, subcommand: str) -> BaseCommand:
+        command = super().fetch_command(subcommand)
+        if apps.ready:
+            from eventsource_app.store.session import leave_pool
+
+            for alias in connections:
+                leave_pool(alias)
+        return command
+
+
+def sentence_for(error: OperationalError) -> str | None:
+    """Return one sentence when the database does not answer; None for an error that a statement has met."""
+    from eventsource_app.checks.readiness import is_away, why_away
+
+    return why_away(error) if is_away(error) else None
+
+
 def main() -> None:
     env.default("DJANGO_SETTINGS_MODULE", DEVELOPMENT)
     try:
         with database_server(sys.argv):
-            execute_from_command_line(sys.argv)
+            Utility(sys.argv).execute()
+    except OperationalError as error:
+        sentence = None if "--traceback" in sys.argv else sentence_for(error)
+        if sentence is None:
+            raise
+        sys.exit(f"manage.py: {sentence}")
     except (ImproperlyConfigured, LocalPostgresError) as error:
         sys.exit(f"manage.py: {error}")
 

@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import psycopg
+
 ADVICE: Final = (
     ("certificate verify failed", "the certificate is signed by no authority in DB_SSL_ROOT_CERT (sslrootcert)"),
     ("does not match host name", "the certificate is for another host: connect by the name in the certificate"),
@@ -16,6 +18,17 @@ ADVICE: Final = (
     ("too many", "lower INSTANCE_COUNT or DB_POOL_SIZE, or raise the server's max_connections"),
     ("Connection refused", "start the server, or correct host and port in DATABASE_URL"),
 )  # fmt: skip
+
+
+# SQLSTATE classes of a refused connection: connection, authorization, no such database, resources, shutting down.
+REFUSED: Final = ("08", "28", "3D", "53", "57P")
+
+
+def is_away(error: BaseException) -> bool:
+    """Say whether there was no connection, or none any more: then the driver knows no SQLSTATE, or one of refusal."""
+    cause = error.__cause__ if isinstance(error.__cause__, psycopg.Error) else error
+    state = cause.sqlstate if isinstance(cause, psycopg.Error) else None
+    return state is None or state.startswith(REFUSED)
 
 
 def why_away(error: BaseException) -> str:
