@@ -15,12 +15,12 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 from django.core.exceptions import ImproperlyConfigured
 
+from eventsource_app.management.child import Child, stop_all
+from eventsource_app.management.stop_request import StopRequest
 from settings import env
-from settings.child import Child
 from settings.local_postgres import PROJECT, attached, project_server
 from settings.postgres_binaries import LocalPostgresError
 from settings.preparation import Prepared, prepare
-from settings.stop_request import StopRequest
 
 TICK_SECONDS = 0.1
 WEB_START_SECONDS = 60
@@ -155,20 +155,7 @@ def _finally_stopped(stop: StopRequest) -> Iterator[list[Child]]:
     finally:
         if any(child.running for child in children):
             say("Stopping … (Ctrl-C again after a second: at once)")
-        stop_all(children, stop)
-
-
-def stop_all(children: list[Child], stop: StopRequest) -> None:
-    """Ask all to stop, wait, and kill what is left in their process groups."""
-    deadline = time.monotonic() + env.environment().shutdown_timeout_seconds + GRACE_SECONDS
-    for child in children:
-        child.ask_to_stop()
-    while any(child.running for child in children):
-        if stop.forced_by is not None or time.monotonic() > deadline:
-            break
-        time.sleep(TICK_SECONDS / 2)
-    for child in children:
-        child.kill_group()
+        stop_all(children, stop, env.environment().shutdown_timeout_seconds + GRACE_SECONDS)
 
 
 def welcome(url: str, prepared: Prepared) -> str:

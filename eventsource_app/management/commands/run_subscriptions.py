@@ -11,7 +11,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from eventsource_app.management.supervision import Supervision, end_with, worker_command
+from eventsource_app.management.supervision import Supervision, worker_command
 from eventsource_app.observability.pool import log_pool
 from eventsource_app.probes.worker_server import WorkerProbes
 from eventsource_app.store.notifications import close_wake_ups
@@ -33,7 +33,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--processes", type=_count, default=1, metavar="N", help="so many processes on this host"
         )
-        parser.add_argument("--supervised", type=int, metavar="PID", help=SUPPRESS)
+        parser.add_argument("--one-of", type=_count, metavar="N", help=SUPPRESS)  # as a supervisor starts it
         parser.add_argument("--until-caught-up", action="store_true", help="handle what is there, then exit")
         parser.add_argument(
             "--probe-port", type=int, metavar="P", help="serve /health* here; process n of N takes P + n - 1"
@@ -43,12 +43,9 @@ class Command(BaseCommand):
         parser.add_argument("--drain-timeout", type=_seconds, default=None, metavar="S")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if not options["supervised"]:
-            log_pool({**option("POOL", {}), "processes": options["processes"]})
         if options["processes"] > 1:
             sys.exit(self._supervise(options))
-        if options["supervised"]:
-            end_with(options["supervised"])
+        log_pool({**option("POOL", {}), "processes": options["one_of"] or 1})
         leave_pool("default")
         manager = self._manager(options)
         for subscription in self._chosen(options["names"]):
@@ -59,8 +56,9 @@ class Command(BaseCommand):
 
     def _supervise(self, options: dict[str, Any]) -> int:
         self._chosen(options["names"])  # a wrong name is told once, before anything starts
-        passed = ["--until-caught-up"] if options["until_caught_up"] else []
-        for name in ("shutdown_timeout", "drain_timeout"):
+        passed = ["--one-of", str(options["processes"])]
+        passed += ["--until-caught-up"] if options["until_caught_up"] else []
+        for name in ("shutdown_timeout", "drain_timeout", "pythonpath"):
             if options[name] is not None:
                 passed += [f"--{name.replace('_', '-')}", str(options[name])]
         commands = [

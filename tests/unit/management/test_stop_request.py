@@ -1,12 +1,12 @@
-"""settings.stop_request and settings.child: what a signal means, and how long a restart waits."""
+"""management.stop_request and management.child: what a signal means, and how long a restart waits."""
 
 import signal
 
 import pytest
 
-from settings import stop_request
-from settings.child import pause_before_restart
-from settings.stop_request import StopRequest
+from eventsource_app.management import stop_request
+from eventsource_app.management.child import pause_before_restart
+from eventsource_app.management.stop_request import StopRequest
 
 
 class Clock:

@@ -1,16 +1,19 @@
-"""A process that the supervisor keeps running: started, restarted with growing pauses, stopped."""
+"""A process that a supervisor keeps running: started, restarted with growing pauses, stopped; it never outlives us."""
 
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from eventsource_app.management.stop_request import StopRequest
+
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 STABLE_SECONDS = 60.0
+TICK_SECONDS = 0.05
 TIED_CHILD = Path(__file__).with_name("tied_child.py")
 
 
@@ -22,7 +25,13 @@ def pause_before_restart(deaths: int) -> float:
 class Child:
     """One command in a process group of its own, so that Ctrl-C reaches it through us only, and once."""
 
-    def __init__(self, name: str, command: list[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: list[str],
+        environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
+    ) -> None:
         self.name = name
         self._command, self._environment, self._folder = command, environment, folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -49,6 +58,11 @@ class Child:
     @property
     def running(self) -> bool:
         return self._process is not None and self.status is None
+
+    @property
+    def awaits_restart(self) -> bool:
+        """Say whether it has died and its pause is not over."""
+        return self._restart_at is not None
 
     def keep_running(self) -> str | None:
         """Restart it when it is dead and its pause is over; return a sentence when it has just died."""
@@ -78,3 +92,16 @@ class Child:
             with suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+
+def stop_all(children: Sequence[Child], stop: StopRequest, seconds: float) -> None:
+    """Ask all to stop, wait for so long or until it is forced, and kill what is left in their process groups."""
+    deadline = time.monotonic() + seconds
+    for child in children:
+        child.ask_to_stop()
+    while any(child.running for child in children):
+        if stop.forced_by is not None or time.monotonic() > deadline:
+            break
+        time.sleep(TICK_SECONDS)
+    for child in children:
+        child.kill_group()

@@ -1,4 +1,4 @@
-"""What SIGINT and SIGTERM ask of the supervisor: the handler only notes it, the loop acts."""
+"""What SIGINT and SIGTERM ask of a supervisor: the handler only notes it, the loop acts."""
 
 import signal
 import time

@@ -1,4 +1,4 @@
-"""Becomes another program that the kernel ends when our supervisor dies, even by kill -9.
+"""Becomes another program that the kernel ends when its supervisor dies, even by kill -9.
 
 Run as a script, with the supervisor's pid and the program's command line. Where the system has no
 PR_SET_PDEATHSIG (anything but Linux) the program simply runs.
