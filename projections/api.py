@@ -1,5 +1,6 @@
 """The questions over HTTP. Those about orders join the commands' router: one path, one router."""
 
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
@@ -9,6 +10,14 @@ from eventsource_app.aggregates import AggregateNotFoundError
 from eventsource_app.events import DomainEvent
 from eventsource_app.http.api_errors import Answer
 from eventsource_app.http.etag import etag, unchanged
+from eventsource_app.http.reached import Goal
+from eventsource_app.http.wait_for import (
+    Position,
+    Representation,
+    check_position,
+    preferring,
+    wait_until_reached,
+)
 from eventsource_app.store import RecordedEvent
 from orders.api import READ
 from orders.api import router as orders_router
@@ -26,6 +35,7 @@ from projections.schemas import (
     OrderListDocument,
     OrderListQuery,
 )
+from projections.subscriptions import CUSTOMERS, ORDERS
 
 customers_router = Router(tags=["customers"])
 
@@ -35,6 +45,7 @@ ERRORS: dict[type[Exception], Answer] = {UnknownCustomerError: Answer(404, "not-
 @orders_router.get("", auth=READ, response=OrderListDocument)
 def list_orders(request: HttpRequest, query: Query[OrderListQuery]) -> OrderListDocument:
     """Orders as the read model has them, newest first; ``next_cursor`` leads to the next page."""
+    wait_until_reached(ORDERS, query.wait_for)
     page = queries.list_orders(
         limit=query.limit,
         status=query.status,
@@ -48,8 +59,11 @@ def list_orders(request: HttpRequest, query: Query[OrderListQuery]) -> OrderList
 
 
 @orders_router.get("/{order_id}", auth=READ, response=OrderDocument)
-def get_order(request: HttpRequest, response: HttpResponse, order_id: UUID) -> OrderDocument | HttpResponse:
+def get_order(
+    request: HttpRequest, response: HttpResponse, order_id: UUID, wait_for: Position | None = None
+) -> OrderDocument | HttpResponse:
     """One order as the read model has it, a moment after the command."""
+    wait_until_reached(ORDERS, wait_for, order_id)
     order = queries.find_order(order_id)
     if order is None:
         raise AggregateNotFoundError(ORDER, order_id)
@@ -58,8 +72,11 @@ def get_order(request: HttpRequest, response: HttpResponse, order_id: UUID) -> O
 
 
 @orders_router.get("/{order_id}/events", auth=READ, response=OrderHistoryDocument)
-def order_history(request: HttpRequest, order_id: UUID) -> OrderHistoryDocument:
-    """What happened to an order, straight from the log."""
+def order_history(
+    request: HttpRequest, order_id: UUID, wait_for: Position | None = None
+) -> OrderHistoryDocument:
+    """What happened to an order, straight from the log, which has nothing to wait for."""
+    check_position(wait_for)
     history = queries.order_history(order_id)
     if not history:
         raise AggregateNotFoundError(ORDER, order_id)
@@ -67,12 +84,32 @@ def order_history(request: HttpRequest, order_id: UUID) -> OrderHistoryDocument:
 
 
 @customers_router.get("/{path:customer_id}", auth=READ, response=CustomerDocument)
-def get_customer(request: HttpRequest, path: Path[CustomerPath]) -> CustomerDocument:
+def get_customer(
+    request: HttpRequest, path: Path[CustomerPath], wait_for: Position | None = None
+) -> CustomerDocument:
     """What a customer has ordered; cancelled orders are not in it."""
+    wait_until_reached(CUSTOMERS, wait_for)
     customer = queries.find_customer(path.customer_id)
     if customer is None:
         raise UnknownCustomerError(path.customer_id)
     return _customer_document(customer)
+
+
+def _goal(receipt: dict[str, Any]) -> Goal:
+    return Goal(ORDERS, receipt["position"], UUID(receipt["order_id"]))
+
+
+def _read_order(order_id: UUID) -> Representation | None:
+    order = queries.find_order(order_id)
+    return (
+        None
+        if order is None
+        else Representation(order.version, _order_document(order).model_dump_json().encode())
+    )
+
+
+# Commands know no read model, so what `Prefer: wait` answers with is added to their router here.
+orders_router.add_decorator(preferring(_goal, _read_order), mode="view")
 
 
 def _order_document(order: OrderSummary) -> OrderDocument:

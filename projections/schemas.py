@@ -7,6 +7,7 @@ from uuid import UUID
 from ninja import Schema
 from pydantic import AfterValidator, Field
 
+from eventsource_app.http.wait_for import Position
 from orders.schemas import CustomerId, Money
 from projections.cursors import decode_cursor
 
@@ -38,6 +39,7 @@ class OrderListQuery(Schema):
     customer_id: CustomerId | None = None
     cursor: Annotated[str, AfterValidator(_given_out)] | None = None
     limit: int = Field(50, ge=1, le=200)
+    wait_for: Position | None = None
 
 
 class EventDocument(Schema):

@@ -7,5 +7,8 @@ from projections.order_summary import OrderSummaryProjection
 # Both fold a batch into a handful of statements, so larger batches cost less per event.
 IN_LARGE_BATCHES = SubscriptionConfig(batch_size=500)
 
-subscription("orders", config=IN_LARGE_BATCHES)(OrderSummaryProjection)
-subscription("customers", config=IN_LARGE_BATCHES)(CustomerSummaryProjection)
+# Whom to ask how far the read models of orders and customers have come.
+ORDERS, CUSTOMERS = "orders", "customers"
+
+subscription(ORDERS, config=IN_LARGE_BATCHES)(OrderSummaryProjection)
+subscription(CUSTOMERS, config=IN_LARGE_BATCHES)(CustomerSummaryProjection)

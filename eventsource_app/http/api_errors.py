@@ -24,6 +24,12 @@ from eventsource_app.http.idempotency import (
 )
 from eventsource_app.http.problem import FieldProblem, pointer, problem
 from eventsource_app.http.throttles import ThrottledError
+from eventsource_app.http.wait_for import (
+    AheadOfLogError,
+    NotReachedError,
+    ParkedError,
+    TooManyWaitingError,
+)
 from eventsource_app.store import DuplicateEventError, WrongExpectedVersionError
 
 Error = TypeVar("Error", bound=Exception)
@@ -48,6 +54,10 @@ _ENGINE: dict[type[Exception], Answer] = {
     MissingScopeError: Answer(403, "missing-scope"),
     CsrfFailedError: Answer(403, "csrf-failed"),
     ThrottledError: Answer(429, "throttled"),
+    AheadOfLogError: Answer(422, "position-ahead-of-log"),
+    NotReachedError: Answer(503, "read-model-behind"),
+    ParkedError: Answer(503, "aggregate-parked"),
+    TooManyWaitingError: Answer(503, "too-many-waiting"),
     PreconditionFailedError: Answer(412, "precondition-failed"),
     InvalidPreconditionError: Answer(400, "invalid-if-match"),
     InvalidKeyError: Answer(400, "invalid-idempotency-key"),
@@ -108,11 +118,13 @@ def _handle(
 
 
 def _named_field(error: Exception) -> list[FieldProblem] | None:
-    """Name the field when the domain's error does (an attribute ``field``)."""
+    """Name the field when the domain's error does (attributes ``field`` and, unless it is the body, ``location``)."""
     field = getattr(error, "field", None)
     if not isinstance(field, str):
         return None
-    return [{"location": "body", "pointer": pointer([field]), "detail": str(error)}]
+    return [
+        {"location": getattr(error, "location", "body"), "pointer": pointer([field]), "detail": str(error)}
+    ]
 
 
 def _invalid_fields(request: HttpRequest, error: ValidationError) -> HttpResponse:

@@ -19,7 +19,8 @@ from psycopg.pq import ExecStatus
 from eventsource_app.store.session import option
 
 CHANNEL: Final = "eventsource"
-NOTIFY: Final = f"NOTIFY {CHANNEL}".encode()
+# A read model has moved: whoever waits to read what they wrote may look again.
+PROGRESS_CHANNEL: Final = "eventsource_progress"
 WINDOW_SECONDS: Final = 0.005
 BUSY_WINDOW_SECONDS: Final = 0.05
 IDLE_SECONDS: Final = 30.0
@@ -33,13 +34,15 @@ class WakeUps:
     def __init__(self, using: str) -> None:
         self._using = using
         self._pending = threading.Event()
+        self._channels: set[str] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._pid = 0
         self._closing = False
 
-    def raise_flag(self) -> None:
+    def raise_flag(self, channel: str = CHANNEL) -> None:
         """Ask for a notification soon; costs next to nothing."""
+        self._channels.add(channel)
         self._pending.set()
         if self._thread is None or self._pid != os.getpid():
             self._start()
@@ -69,7 +72,7 @@ class WakeUps:
                 window = WINDOW_SECONDS
                 while self._pending.wait(IDLE_SECONDS) and not self._closing:
                     self._pending.clear()
-                    _notify(connection)
+                    _notify(connection, self._take_channels())
                     time.sleep(window)
                     busy = self._pending.is_set()
                     window = min(window * 2, BUSY_WINDOW_SECONDS) if busy else WINDOW_SECONDS
@@ -80,10 +83,19 @@ class WakeUps:
         finally:
             self._thread = None
 
+    def _take_channels(self) -> list[str]:
+        """Empty the set one by one: whoever adds meanwhile raises the flag again afterwards."""
+        taken = []
+        while self._channels:
+            taken.append(self._channels.pop())
+        return taken
 
-def _notify(connection: psycopg.Connection[Any]) -> None:
-    """Send it by libpq alone: this runs beside the busiest writers, and a cursor's work would be taken from them."""
-    result = connection.pgconn.exec_(NOTIFY)
+
+def _notify(connection: psycopg.Connection[Any], channels: list[str]) -> None:
+    """Send them by libpq alone: this runs beside the busiest writers, and a cursor's work would be taken from them."""
+    if not channels:
+        return
+    result = connection.pgconn.exec_("; ".join(f"NOTIFY {channel}" for channel in channels).encode())
     if result.status != ExecStatus.COMMAND_OK:
         raise psycopg.OperationalError(connection.pgconn.get_error_message())
 
@@ -103,11 +115,21 @@ def wake_up_after_commit(using: str) -> None:
     """Wake the workers once the present transaction has committed (at once where there is none)."""
     if not option("WAKE_UPS", True):
         return
-    wake_ups = _wake_ups.get(using) or _wake_ups.setdefault(using, WakeUps(using))
+    wake_ups = _wake_ups_of(using)
     if connections[using].in_atomic_block:
         transaction.on_commit(wake_ups.raise_flag, using=using, robust=True)
     else:
         wake_ups.raise_flag()
+
+
+def tell_progress(using: str) -> None:
+    """Tell whoever waits for a read model that one has moved, after the commit that moved it."""
+    if option("WAKE_UPS", True):
+        _wake_ups_of(using).raise_flag(PROGRESS_CHANNEL)
+
+
+def _wake_ups_of(using: str) -> WakeUps:
+    return _wake_ups.get(using) or _wake_ups.setdefault(using, WakeUps(using))
 
 
 def close_wake_ups() -> None:

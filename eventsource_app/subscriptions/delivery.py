@@ -13,6 +13,7 @@ from typing import NoReturn
 from django.db import connections, transaction
 
 from eventsource_app.observability.metrics import batch_seconds
+from eventsource_app.store.notifications import tell_progress
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.subscriptions import checkpoints, dead_letters
 from eventsource_app.subscriptions.checkpoints import Lease, LockedCheckpoint, Progress
@@ -275,6 +276,7 @@ class Delivery:
                 "An on_commit hook failed after the commit", extra={"error_message": describe(error)}
             )
         self.position = progress.position
+        tell_progress(self._using)
         self._failed = 0
         if parks:
             self._parked_generation = -1

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from django.db import DatabaseError, InterfaceError, transaction
 
 from eventsource_app.store.event_store import EventStore
+from eventsource_app.store.notifications import tell_progress
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.store.streams import StreamId
 from eventsource_app.subscriptions import checkpoints, dead_letters
@@ -183,6 +184,7 @@ class Redelivery:
             self._count(
                 locked, processed=1, retries=0 if letter.is_follower_next else 1, parked=0 if goes_on else 1
             )
+        tell_progress(self._using)
         return Attempt(Outcome.HANDLED if goes_on else Outcome.CLOSED, recorded.position)
 
     def _give_up(self, letter: OpenLetter, error: MissingEventError) -> None:

@@ -7,6 +7,7 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
+from eventsource_app.http.wait_for import watcher
 from eventsource_app.store.notifications import close_wake_ups
 from tests.integration.http_api import client
 from tests.integration.ledger import MAKE_TABLE, World, run_sql
@@ -16,6 +17,7 @@ from tests.integration.ledger import MAKE_TABLE, World, run_sql
 def _close_wake_ups(django_db_setup: None) -> Iterator[None]:
     yield
     close_wake_ups()
+    watcher.close()
 
 
 @pytest.fixture

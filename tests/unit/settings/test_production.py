@@ -31,7 +31,9 @@ def test_a_complete_environment_starts_without_debug() -> None:
 def test_the_deployment_checks_find_nothing_and_need_no_database() -> None:
     command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "INFO"]
     environment = for_child_process(**{**COMPLETE, "DATABASE_URL": "postgresql://u@db.invalid/shop"})
-    result = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False
+    )
 
     assert result.returncode == 0, result.stderr
     assert "no issues" in result.stdout
