@@ -149,6 +149,7 @@ class Checkpoint(models.Model):
                 name="eventsource_checkpoint_partition_range",
             ),
         ]
+        verbose_name_plural = "subscriptions"
         permissions: ClassVar = [
             ("pause_checkpoint", "Can pause and resume subscriptions"),
             ("rebuild_checkpoint", "Can rebuild read models"),

@@ -8,19 +8,16 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.template.response import TemplateResponse
 
+from eventsource_app.admin.audit import operator
 from eventsource_app.admin.readonly import AnyModelAdmin
-from eventsource_app.models import Checkpoint, DeadLetter
-from eventsource_app.subscriptions import control, letters
+from eventsource_app.models import DeadLetter
+from eventsource_app.subscriptions import letters
 from eventsource_app.subscriptions.control import ControlError
 from eventsource_app.subscriptions.letters import LetterResult
 
 # A request must end before its server's time does; what is left is said, and tried by choosing it again.
 RETRY_SECONDS: Final = 15.0
 LEVELS: Final = {"failed": messages.ERROR, "taken": messages.WARNING}
-
-
-def operator(request: HttpRequest) -> str:
-    return request.user.get_username()[:200]
 
 
 class DeadLetterActions(AnyModelAdmin):
@@ -102,41 +99,3 @@ class DeadLetterActions(AnyModelAdmin):
             "action_name": "discard",
         }
         return TemplateResponse(request, "admin/eventsource_app/deadletter/discard.html", context)
-
-
-class CheckpointActions(AnyModelAdmin):
-    """Pause and resume: of whole subscriptions, whichever of their partitions was chosen."""
-
-    actions: Any = ("pause", "resume")
-
-    def has_pause_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("eventsource_app.pause_checkpoint")
-
-    @admin.action(description="Pause the subscriptions of the selected checkpoints", permissions=["pause"])
-    def pause(self, request: HttpRequest, queryset: QuerySet[Checkpoint]) -> None:
-        reason = "paused at the desk"
-        self._each(request, queryset, lambda name: control.pause(name, operator(request), reason))
-
-    @admin.action(description="Resume the subscriptions of the selected checkpoints", permissions=["pause"])
-    def resume(self, request: HttpRequest, queryset: QuerySet[Checkpoint]) -> None:
-        self._each(request, queryset, lambda name: control.resume(name, operator(request)))
-
-    def _each(
-        self,
-        request: HttpRequest,
-        queryset: QuerySet[Checkpoint],
-        verb: Callable[[str], control.StateChange],
-    ) -> None:
-        rows = {row.subscription: row for row in queryset.order_by("subscription", "-partition")}
-        for name, row in rows.items():
-            try:
-                change = verb(name)
-            except ControlError as error:
-                self.message_user(request, str(error), messages.ERROR)
-                continue
-            said = (
-                f"{name} is {change.state} now." if change.changed else f"{name} is {change.state} already."
-            )
-            self.message_user(request, said, messages.SUCCESS if change.changed else messages.WARNING)
-            if change.changed:
-                self.log_change(request, row, f"Was {change.previous}, is {change.state}.")

@@ -30,7 +30,7 @@ class ReadOnlyAdmin(AnyModelAdmin):
     list_per_page = 50
 
     class Media:
-        css = {"all": ["eventsource_app/admin.css"]}
+        css = {"all": ["eventsource_app/desk.css"]}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -95,7 +95,7 @@ def pretty_json(value: Any) -> SafeString:
 
 
 def preformatted(text: str) -> SafeString:
-    return format_html('<pre class="eventsource-wrapped">{}</pre>', text)
+    return format_html('<pre class="desk-pre">{}</pre>', text)
 
 
 def _parsed(value: Any) -> Any:

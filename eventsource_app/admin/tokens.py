@@ -11,7 +11,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 
-from eventsource_app.admin.operating import operator
+from eventsource_app.admin.audit import operator
 from eventsource_app.admin.readonly import ReadOnlyAdmin
 from eventsource_app.http.callers import known_scopes
 from eventsource_app.http.tokens import (

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from eventsource_app.store.session import execute, fetch_all
+from eventsource_app.store.session import execute, fetch_all, fetch_one
 
 SAMPLE_SECONDS: Final = 30
 SAMPLES_KEPT: Final = 720
@@ -53,6 +53,10 @@ WITH step AS (
 )
 SELECT subscription, to_timestamp((bin + 0.5) * %(bin)s), max(lag_events), max(lag_seconds)::float8, sum(rate)::float8
   FROM binned GROUP BY subscription, bin ORDER BY subscription, bin
+"""
+SPAN: Final = """
+SELECT coalesce(extract(epoch FROM clock_timestamp() - min(sampled_at)), 0)::float8
+  FROM eventsource_app_subscriptionsample WHERE sampled_at > clock_timestamp() - make_interval(secs => %s)
 """
 RATES: Final = """
 SELECT c.subscription, c.partition, greatest(0, c.events_processed - since.events_processed)
@@ -112,6 +116,11 @@ def points(
     for name, *values in fetch_all(using, POINTS, params):
         found.setdefault(name, []).append(Point(*values))
     return found
+
+
+def span_seconds(*, using: str = "default") -> float:
+    """Return how far back the samples go."""
+    return float(fetch_one(using, SPAN, (KEPT_SECONDS,))[0])
 
 
 def rates(*, using: str = "default") -> dict[tuple[str, int], float]:

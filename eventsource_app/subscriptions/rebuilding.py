@@ -33,7 +33,8 @@ UPDATE eventsource_app_checkpoint SET
 PUT_AT: Final = """
 UPDATE eventsource_app_checkpoint SET
     position = %s, parked_generation = parked_generation + 1, unclean_takeover_count = 0, careful_position = NULL,
-    careful_death_count = 0, owner = NULL, lease_expires_at = NULL, epoch = epoch + 1, updated_at = clock_timestamp()
+    careful_death_count = 0, owner = NULL, lease_expires_at = NULL, epoch = epoch + 1, updated_at = clock_timestamp(),
+    rebuild_target = NULL, rebuild_started_at = NULL
  WHERE subscription = %s
 """
 ACCEPT: Final = """
@@ -165,11 +166,19 @@ def letters_above(name: str, position: int, *, using: str = "default") -> int:
     return int(fetch_all(using, HOW_MANY_ABOVE, (name, position, position))[0][0])
 
 
-def reset_checkpoint(name: str, to: int, who: str, *, store: EventStore | None = None) -> Reset:
+def reset_checkpoint(
+    name: str,
+    to: int,
+    who: str,
+    *,
+    seen_positions: tuple[int, ...] | None = None,
+    store: EventStore | None = None,
+) -> Reset:
     """Put all partitions at one position: the read model stays as it is, and what lies above is delivered (again).
 
     Refused while a worker owns a partition, or during a rebuild. Letters above the position are closed, since the feed
     delivers their events again; letters at or below it stay open, with the events that wait behind them up to it.
+    With ``seen_positions`` (by partition) it is refused when a checkpoint has moved since somebody looked.
     """
     store = store or EventStore()
     bound = store.read_bound().bound
@@ -181,6 +190,11 @@ def reset_checkpoint(name: str, to: int, who: str, *, store: EventStore | None =
             raise ControlError(
                 f"A worker owns {name} ({', '.join(owners)}); stop the workers, or start them without it, then try again."
             )
+        positions = tuple(row.position for row in rows)
+        if seen_positions not in (None, positions):
+            raise ControlError(
+                f"The checkpoint of {name} has moved since it was looked at (to {max(positions)}); look again, then decide."
+            )
         if not rebuild_progress(name, using=store.using).is_done:
             raise ControlError(
                 f"{name} is being rebuilt; let it finish, or begin it again with rebuild_projection."
@@ -188,7 +202,7 @@ def reset_checkpoint(name: str, to: int, who: str, *, store: EventStore | None =
         reason = f"The checkpoint was reset to {to}; the log delivers the event again."
         closed = dead_letters.rewind(store.using, name, to, who, reason)
         execute(store.using, PUT_AT, (to, name))
-    reset = Reset(name, tuple(row.position for row in rows), to, closed)
+    reset = Reset(name, positions, to, closed)
     record("reset_checkpoint", who, reset)
     return reset
 
