@@ -1,21 +1,20 @@
-"""The desk's actions: retry, discard, pause and resume, each for those who may, told by messages and kept in the log."""
+"""The desk's actions: retry and discard, each for those who may, told by messages and kept in the log."""
 
 import re
 from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
 from eventsource_app.admin import operating
-from eventsource_app.models import Checkpoint, DeadLetter
-from tests.integration.poisoned_orders import PoisonedOrders, run_to_the_end
+from eventsource_app.models import DeadLetter
+from tests.integration.desk import said, staff
+from tests.integration.poisoned_orders import PoisonedOrders
 
 pytestmark = pytest.mark.django_db(transaction=True)
 LETTERS = "admin:eventsource_app_deadletter_changelist"
-CHECKPOINTS = "admin:eventsource_app_checkpoint_changelist"
 
 
 @pytest.fixture(autouse=True)
@@ -29,21 +28,9 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> PoisonedOrders:
     return PoisonedOrders(monkeypatch, count=2)
 
 
-def staff(client: Client, *permissions: str) -> Client:
-    user = User.objects.create_user("ada", is_staff=True)
-    user.user_permissions.set(Permission.objects.filter(codename__in=permissions))
-    assert user.user_permissions.count() == len(permissions)
-    client.force_login(user)
-    return client
-
-
 def act(desk: Client, page: str, action: str, *rows: Any, **data: str) -> Any:
     chosen = {"action": action, "index": "0", "_selected_action": [row.pk for row in rows]}
     return desk.post(reverse(page), {**chosen, **data}, follow=True)
-
-
-def said(response: Any) -> list[str]:
-    return [f"{message.level_tag}: {message.message}" for message in response.context["messages"]]
 
 
 def offered(desk: Client, page: str) -> set[str]:
@@ -66,14 +53,6 @@ def test_each_action_on_letters_is_offered_to_those_who_may(
     assert offered(desk, LETTERS) == actions
 
 
-def test_each_action_on_checkpoints_is_offered_to_those_who_may(client: Client) -> None:
-    run_to_the_end("orders")
-    desk = staff(client, "view_checkpoint")
-    assert offered(desk, CHECKPOINTS) == set()
-    User.objects.get().user_permissions.add(Permission.objects.get(codename="pause_checkpoint"))
-    assert offered(desk, CHECKPOINTS) == {"pause", "resume"}
-
-
 @pytest.mark.parametrize("action", ["retry", "retry_aggregate", "discard"])
 def test_who_may_only_look_changes_no_letter(client: Client, poisoned: PoisonedOrders, action: str) -> None:
     desk = staff(client, "view_deadletter")
@@ -82,16 +61,6 @@ def test_who_may_only_look_changes_no_letter(client: Client, poisoned: PoisonedO
     act(desk, LETTERS, action, *poisoned.letters, confirmed="yes", reason="because")
     assert list(DeadLetter.objects.values()) == before
     assert not LogEntry.objects.exists()
-
-
-@pytest.mark.parametrize("action", ["pause", "resume"])
-def test_who_may_only_look_changes_no_checkpoint(client: Client, action: str) -> None:
-    run_to_the_end("orders")
-    desk = staff(client, "view_checkpoint")
-    Checkpoint.objects.update(state="paused" if action == "resume" else "running")
-    before = list(Checkpoint.objects.values())
-    act(desk, CHECKPOINTS, action, Checkpoint.objects.get())
-    assert list(Checkpoint.objects.values()) == before
 
 
 @pytest.mark.parametrize("permissions", [(), ("retry_deadletter", "discard_deadletter")])
@@ -186,29 +155,6 @@ def test_discard_with_the_page_as_it_was_sent(client: Client, poisoned: Poisoned
     assert other.state == "parked"
     (entry,) = LogEntry.objects.all()
     assert "a test order" in entry.get_change_message()
-
-
-def test_pause_and_resume_say_and_keep_what_they_did(client: Client) -> None:
-    run_to_the_end("orders")
-    desk = staff(client, "view_checkpoint", "pause_checkpoint")
-    row = Checkpoint.objects.get()
-
-    assert said(act(desk, CHECKPOINTS, "pause", row)) == ["success: orders is paused now."]
-    row.refresh_from_db()
-    assert (row.state, row.state_changed_by) == ("paused", "ada")
-    assert said(act(desk, CHECKPOINTS, "pause", row)) == ["warning: orders is paused already."]
-    assert said(act(desk, CHECKPOINTS, "resume", row)) == ["success: orders is running now."]
-    messages = [entry.get_change_message() for entry in LogEntry.objects.order_by("pk")]
-    assert messages == ["Was running, is paused.", "Was paused, is running."]
-
-
-def test_all_partitions_are_paused_whichever_was_chosen(client: Client) -> None:
-    for partition in range(2):
-        Checkpoint.objects.create(subscription="wide", partition=partition, partition_count=2)
-    desk = staff(client, "view_checkpoint", "pause_checkpoint")
-    told = said(act(desk, CHECKPOINTS, "pause", *Checkpoint.objects.all()))
-    assert told == ["success: wide is paused now."]
-    assert set(Checkpoint.objects.values_list("state", flat=True)) == {"paused"}
 
 
 def test_a_letter_of_code_that_is_gone_is_a_sentence(client: Client, poisoned: PoisonedOrders) -> None:
