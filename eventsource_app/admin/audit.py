@@ -1,8 +1,9 @@
 """The audit trail: who did what at the desk, when, to what and why. One entry of Django's log per action."""
 
-from typing import Any
+from typing import Any, cast
 
 from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
 from django.http import HttpRequest
@@ -16,7 +17,7 @@ def operator(request: HttpRequest) -> str:
 def note(request: HttpRequest, subject: Model, what: str, why: str = "", *, name: str = "") -> None:
     """Keep what came of an operator's action on a row; ``why`` is the operator's own reason."""
     LogEntry.objects.create(
-        user_id=request.user.pk,
+        user=cast(User, request.user),
         content_type=ContentType.objects.get_for_model(subject, for_concrete_model=False),
         object_id=str(subject.pk),
         object_repr=(name or str(subject))[:200],

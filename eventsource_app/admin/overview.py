@@ -1,6 +1,6 @@
 """What the subscriptions page shows: rows, health and history put together, five statements whatever their number."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -138,7 +138,7 @@ def charts_of(points: list[Point], now: datetime, seconds: float) -> tuple[Chart
     """Return the charts of one subscription: how far behind, and how fast."""
     longest_gap = 3.5 * max(history.SAMPLE_SECONDS, seconds / POINTS)
     ages = [(now - point.at).total_seconds() for point in points]
-    series = {
+    series: dict[str, Sequence[float | None]] = {
         "Lag in events": [point.lag_events for point in points],
         "Lag in seconds": [point.lag_seconds for point in points],
         "Events per second": [point.rate for point in points],

@@ -1,6 +1,6 @@
 """What an operator may do with a subscription: each verb as data, with its permission, its question and its form."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -39,7 +39,7 @@ class TypedForm(RequiredReasonForm):
         max_length=200,
         widget=forms.TextInput(attrs={"class": "vTextField", "autocomplete": "off"}),
     )
-    field_order = ("name", "reason")
+    field_order: Sequence[str] = ("name", "reason")
 
     def clean_name(self) -> str:
         typed: str = self.cleaned_data["name"]
