@@ -17,7 +17,7 @@ def operator(request: HttpRequest) -> str:
 def note(request: HttpRequest, subject: Model, what: str, why: str = "", *, name: str = "") -> None:
     """Keep what came of an operator's action on a row; ``why`` is the operator's own reason."""
     LogEntry.objects.create(
-        user=cast(User, request.user),
+        user=cast("User", request.user),
         content_type=ContentType.objects.get_for_model(subject, for_concrete_model=False),
         object_id=str(subject.pk),
         object_repr=(name or str(subject))[:200],
