@@ -63,6 +63,7 @@ def test_it_refreshes_itself_until_that_is_stopped(desk: Client, orders: Checkpo
 
 
 def test_lag_and_rate_are_drawn(desk: Client, orders: Checkpoint) -> None:
+    SubscriptionSample.objects.all().delete()  # what the worker has written
     now = timezone.now()
     for tick in range(5):
         SubscriptionSample.objects.create(
