@@ -13,6 +13,7 @@ import yaml
 
 from settings.env import Environment, read_environment
 from settings.local_postgres import PROJECT
+from settings.variables import declared
 
 DEPLOY = PROJECT / "deploy"
 KUBERNETES = DEPLOY / "kubernetes"
@@ -153,24 +154,10 @@ def compose() -> Document:
     return found
 
 
-@cache
-def variables_of_the_code() -> frozenset[str]:
-    """Every variable that settings/env.py asks for, files of secrets too."""
-    asked = _Asked()
-    read_environment(asked)
-    return frozenset(asked.names)
-
-
-class _Asked(dict[str, str]):
-    """An empty environment that notes what it was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.names: set[str] = set()
-
-    def get(self, name: str, default: Any = None) -> Any:
-        self.names.add(name)
-        return default
+def variables_of_the_code() -> set[str]:
+    """Every variable that the environment declares, files of secrets too."""
+    known = [variable for _, variable in declared(Environment)]
+    return {each.name for each in known} | {f"{each.name}_FILE" for each in known if each.secret}
 
 
 def seconds(text: str) -> int:
