@@ -282,6 +282,8 @@ class SubscriptionManager:
 
     def _wait_for_database(self, error: Exception, seconds: float, signals: StopSignals) -> None:
         self._waits_for = NO_ANSWER
+        if self._terms.heartbeat_file is not None:
+            self._terms.heartbeat_file.touch()
         connections[self._using].close()
         logger.warning(
             "Manager waits for the database",

@@ -1,11 +1,13 @@
 """What goes wrong: each fault does one thing to a campaign and says what, or nothing when there was nothing to do it to."""
 
+import os
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from tests.chaos.judge import ASKED
+from tests.chaos.judge import ASKED, REPARTITIONED
 from tests.chaos.tables import HOT_AGGREGATES, SET_TRAP, aggregate_ids
 
 if TYPE_CHECKING:
@@ -44,18 +46,26 @@ def fault(name: str, times: int = 1) -> Callable[[Fault], Fault]:
     return register
 
 
-def _living(campaign: "Campaign", places: "list[Place]") -> "Place | None":
-    frozen = [process for _, process in campaign.frozen]
-    living = [place for place in places if place.process.running and place.process not in frozen]
-    return campaign.choice.choice(living) if living else None
+def _victim(campaign: "Campaign", places: "list[Place]") -> tuple[str, int]:
+    """Choose a process that runs: of a supervised place the supervisor, or one of its children."""
+    frozen = [pid for _, pid in campaign.frozen]
+    found = [
+        (place.name, pid)
+        for place in places
+        if place.process.running
+        for pid in place.pids()
+        if pid not in frozen
+    ]
+    return campaign.choice.choice(found) if found else ("", 0)
 
 
 def _signal(campaign: "Campaign", places: "list[Place]", number: signal.Signals) -> str:
-    place = _living(campaign, places)
-    if place is None:
+    name, pid = _victim(campaign, places)
+    if not name:
         return ""
-    place.process.signal(number)
-    return f"{place.name} (pid {place.process.pid})"
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+    return f"{name} (pid {pid})"
 
 
 @fault("worker killed", times=3)
@@ -76,12 +86,13 @@ def kill_writer(campaign: "Campaign") -> str:
 @fault("worker frozen")
 def freeze_worker(campaign: "Campaign") -> str:
     """A process that stands still for longer than its lease, and then goes on as if nothing had happened."""
-    place = _living(campaign, campaign.workers)
-    if place is None or campaign.frozen:
+    name, pid = _victim(campaign, campaign.workers)
+    if not name or campaign.frozen:
         return ""
-    place.process.signal(signal.SIGSTOP)
-    campaign.frozen.append((time.monotonic() + FREEZE_SECONDS, place.process))
-    return f"{place.name} for {FREEZE_SECONDS} s"
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGSTOP)
+    campaign.frozen.append((time.monotonic() + FREEZE_SECONDS, pid))
+    return f"{name} (pid {pid}) for {FREEZE_SECONDS} s"
 
 
 def _terminate(campaign: "Campaign", application: str, share: float) -> str:
@@ -161,6 +172,17 @@ def hang(campaign: "Campaign") -> str:
     return _set_traps(campaign, "hang", campaign.choice.uniform(2, 5))
 
 
+@fault("handler that hangs in Python")
+def stall(campaign: "Campaign") -> str:
+    return _set_traps(campaign, "stall", campaign.choice.uniform(2, 5))
+
+
+@fault("handler that never comes back")
+def stick(campaign: "Campaign") -> str:
+    """Only a restart of its process helps, and somebody must see that it is needed."""
+    return _set_traps(campaign, "stuck", campaign.choice.uniform(2, 5))
+
+
 @fault("every event of a subscription fails")
 def world_breaks(campaign: "Campaign") -> str:
     name, seconds = campaign.choice.choice(sorted(ASKED)), campaign.choice.uniform(0.5, 2.5)
@@ -177,3 +199,15 @@ def operator_retries(campaign: "Campaign") -> str:
 @fault("operator pauses and resumes")
 def operator_pauses(campaign: "Campaign") -> str:
     return campaign.send_operator("pause", campaign.choice.choice(sorted(ASKED)))
+
+
+@fault("operator rebuilds a read model", times=2)
+def operator_rebuilds(campaign: "Campaign") -> str:
+    return campaign.send_operator("rebuild", campaign.choice.choice(sorted(ASKED)))
+
+
+@fault("operator changes the partitions", times=2)
+def operator_repartitions(campaign: "Campaign") -> str:
+    count = campaign.choice.choice((2, 4, 8))
+    name = campaign.send_operator(str(count), REPARTITIONED)
+    return name and f"{name} to {count}"

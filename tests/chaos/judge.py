@@ -16,7 +16,7 @@ ASKED = {
     "chaos-taken": frozenset({"ChaosTaken"}),
     "chaos-batches": BOTH,
 }
-PARTITIONS = {"chaos-parts": 4}
+REPARTITIONED = "chaos-parts"
 LOG = """
 SELECT position, event_id::text, event_type, aggregate_id::text, aggregate_version, (data->>'amount')::bigint
   FROM eventsource_app_event WHERE aggregate_type = 'Chaos' ORDER BY position
@@ -30,6 +30,9 @@ SELECT aggregate_id::text, version, event_count, amount, digest FROM chaos_fold 
 CHECKPOINTS = """
 SELECT partition, partition_count, position, events_processed, state, owner FROM eventsource_app_checkpoint
  WHERE subscription = %s ORDER BY partition
+"""
+PROCESSED_BEFORE = """
+SELECT coalesce(max(processed_before), 0) FROM chaos_rebuild WHERE subscription = %s
 """
 LETTERS = """
 SELECT l.subscription, l.position, l.state, l.category, l.error_type, l.error_message, l.replayed_through,
@@ -81,7 +84,10 @@ def judge(
         asked = [event for event in log if event.event_type in ASKED[name]]
         _judge_lines(verdict, name, asked, list(database.execute(LINES, (name,))))
         _judge_folds(verdict, name, asked, list(database.execute(FOLDS, (name,))))
-        _judge_checkpoints(verdict, name, asked, log, list(database.execute(CHECKPOINTS, (name,))))
+        before = database.execute(PROCESSED_BEFORE, (name,)).fetchone()
+        assert before is not None
+        rows = list(database.execute(CHECKPOINTS, (name,)))
+        _judge_checkpoints(verdict, name, asked, log, rows, before[0])
     _judge_letters(verdict, list(database.execute(LETTERS, (list(subscriptions),))))
     return verdict
 
@@ -144,18 +150,25 @@ def _judge_folds(verdict: Verdict, name: str, asked: list[Event], rows: list[tup
 
 
 def _judge_checkpoints(
-    verdict: Verdict, name: str, asked: list[Event], log: list[Event], rows: list[tuple[Any, ...]]
+    verdict: Verdict,
+    name: str,
+    asked: list[Event],
+    log: list[Event],
+    rows: list[tuple[Any, ...]],
+    processed_before: int,
 ) -> None:
+    """``processed_before`` events were counted before the read model was last emptied."""
     end = log[-1].position if log else 0
-    if [row[:2] for row in rows] != [
-        (part, PARTITIONS.get(name, 1)) for part in range(PARTITIONS.get(name, 1))
-    ]:
+    count = len(rows)
+    if [row[:2] for row in rows] != [(part, count) for part in range(count)] or count not in (
+        (2, 4, 8) if name == REPARTITIONED else (1,)
+    ):
         verdict.differ(f"{name}: the partitions are {[row[:2] for row in rows]}")
     if behind := [row[:3] for row in rows if row[2] < end]:
         verdict.differ(f"{name}: checkpoints behind the log's end {end}", behind)
     if idle := [row for row in rows if row[4] != "running"]:
         verdict.differ(f"{name}: partitions not running", idle)
-    if (processed := sum(row[3] for row in rows)) != len(asked):
+    if (processed := sum(row[3] for row in rows) - processed_before) != len(asked):
         verdict.differ(f"{name}: the counters say {processed} events processed, the log has {len(asked)}")
 
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from typing import Any, ClassVar
 from uuid import UUID
@@ -41,6 +42,11 @@ ON CONFLICT (subscription, aggregate_id) DO UPDATE SET
     version = excluded.version, event_count = old.event_count + 1, amount = old.amount + excluded.amount,
     digest = md5(old.digest || %(text)s)
 """
+NOTE_REBUILD = """
+INSERT INTO chaos_rebuild (subscription, processed_before)
+SELECT subscription, sum(events_processed) FROM eventsource_app_checkpoint WHERE subscription = %s GROUP BY subscription
+"""
+EMPTY = ("DELETE FROM chaos_line WHERE subscription = %s", "DELETE FROM chaos_fold WHERE subscription = %s")
 # Each is the event's own fault, found at another moment: in Python, in a statement, in the statement after a swallowed
 # error, at COMMIT, at the statement timeout, or never, since the process is gone. The last one looks like a deadlock.
 SQL_TRAPS = {
@@ -49,6 +55,10 @@ SQL_TRAPS = {
     "hang": "SELECT pg_sleep(60)",
     "deadlock": "DO $$ BEGIN RAISE EXCEPTION 'chaos' USING ERRCODE = '40P01'; END $$",
 }
+
+
+# Handlers that hang in Python, where nothing can cancel them: beyond their time limit and the lease, or for good.
+PYTHON_HANGS = {"stall": 8.0, "stuck": 600.0}
 
 
 class TrapError(ValueError):
@@ -84,7 +94,9 @@ def spring(kind: str, place: str) -> None:
     os.write(2, f"Trap sprung: {kind}, {place}\n".encode())
     if kind == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
-    if kind in SQL_TRAPS:
+    if kind in PYTHON_HANGS:
+        time.sleep(PYTHON_HANGS[kind])
+    elif kind in SQL_TRAPS:
         run_sql(SQL_TRAPS[kind])
     elif kind == "swallow":
         try:
@@ -95,9 +107,15 @@ def spring(kind: str, place: str) -> None:
         raise TrapError(f"Trap {kind}, {place}.")
 
 
-class _EventByEvent(Projection):
+class _Emptied(Projection):
     name: ClassVar[str]
 
+    def reset(self) -> None:
+        for statement in (NOTE_REBUILD, *EMPTY):
+            run_sql(statement, [self.name])
+
+
+class _EventByEvent(_Emptied):
     def write(self, recorded: RecordedEvent) -> None:
         apply(self.name, recorded)
 
@@ -132,10 +150,10 @@ class Taken(_EventByEvent):
         self.write(recorded)
 
 
-class Batches(Projection):
+class Batches(_Emptied):
     """Whole batches, several of them in a commit."""
 
-    name: ClassVar[str] = "chaos-batches"
+    name = "chaos-batches"
     handled_events: ClassVar[Sequence[type[DomainEvent]]] = (ChaosAdded, ChaosTaken)
 
     def handle_batch(self, recorded: list[RecordedEvent]) -> None:

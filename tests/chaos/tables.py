@@ -9,7 +9,7 @@ import psycopg
 # chaos_line has no key: an event that is delivered twice has two lines; `number` is the order of delivery.
 # chaos_fold is read-modify-write, and its digest depends on the order.
 # A trap is sprung at one event of one subscription (NULL: at every event) until it is healed.
-# chaos_once is violated only at COMMIT.
+# chaos_once is violated only at COMMIT. chaos_rebuild notes what the counters were when a read model was emptied.
 TABLES = """
 CREATE TABLE chaos_line (
     number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, subscription text NOT NULL, position bigint NOT NULL,
@@ -22,8 +22,10 @@ CREATE TABLE chaos_trap (
     kind text NOT NULL, heals_at timestamptz NOT NULL, healed_at timestamptz);
 CREATE INDEX chaos_trap_set ON chaos_trap (subscription) WHERE healed_at IS NULL;
 CREATE TABLE chaos_once (number int UNIQUE DEFERRABLE INITIALLY DEFERRED);
+CREATE TABLE chaos_rebuild (
+    number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, subscription text NOT NULL, processed_before bigint NOT NULL);
 """
-DROP = "DROP TABLE IF EXISTS chaos_line, chaos_fold, chaos_trap, chaos_once"
+DROP = "DROP TABLE IF EXISTS chaos_line, chaos_fold, chaos_trap, chaos_once, chaos_rebuild"
 SET_TRAP = """
 INSERT INTO chaos_trap (subscription, aggregate_id, version, kind, heals_at)
 VALUES (%s, %s, %s, %s, clock_timestamp() + make_interval(secs => %s))

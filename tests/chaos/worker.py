@@ -1,4 +1,4 @@
-"""``python -m tests.chaos.worker [managers]``: a worker process, with one manager or more, until SIGTERM."""
+"""``python -m tests.chaos.worker``: a process with two managers of the same subscriptions, until SIGTERM."""
 
 import os
 import sys
@@ -17,10 +17,10 @@ LEASE_SECONDS = 4.0
 POLL_SECONDS = 0.1
 
 
-def main(count: int) -> int:
+def main() -> int:
     django.setup()
     leave_pool("default")  # as run_subscriptions does
-    managers = [_manager() for _ in range(count)]
+    managers = [_manager() for _ in range(2)]
     stop = StopRequest()
     with StopSignals(stop.ask) as signals:
         for manager in managers:
@@ -44,4 +44,4 @@ def _manager() -> SubscriptionManager:
 
 
 if __name__ == "__main__":
-    sys.exit(main(int(sys.argv[1]) if len(sys.argv) > 1 else 1))
+    sys.exit(main())

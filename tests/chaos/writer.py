@@ -22,7 +22,7 @@ from eventsource_app.store.session import leave_pool
 from tests.chaos.projections import AGGREGATE, ChaosAdded, ChaosTaken, registry
 from tests.chaos.tables import HOT_AGGREGATES, aggregate_ids
 
-MEAN_PAUSE_SECONDS = 0.015
+MEAN_PAUSE_SECONDS = 0.02
 
 
 class RolledBackError(Exception):
