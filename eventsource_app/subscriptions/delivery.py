@@ -16,6 +16,7 @@ from eventsource_app.observability.metrics import batch_seconds
 from eventsource_app.store.notifications import tell_progress
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.subscriptions import checkpoints, dead_letters
+from eventsource_app.subscriptions.careful import CarefulMode
 from eventsource_app.subscriptions.checkpoints import Lease, LockedCheckpoint, Progress
 from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
 from eventsource_app.subscriptions.config import CheckpointStrategy
@@ -24,17 +25,19 @@ from eventsource_app.subscriptions.errors import (
     ErrorCallbacks,
     ErrorCategory,
     ErrorClassification,
-    ErrorSeverity,
-    ProcessKillerError,
     classify,
+    critical_info,
     describe,
     error_info,
+    was_cancelled,
     when_exhausted,
 )
+from eventsource_app.subscriptions.failure_run import FailureRun, aggregate_of
 from eventsource_app.subscriptions.handling import run_handlers
 from eventsource_app.subscriptions.interruptions import (
     BreakerOpenedError,
     CheckpointMovedError,
+    CutShortError,
     DeadLetterLimitError,
     Interruption,
     LetterClosedError,
@@ -47,9 +50,6 @@ from eventsource_app.subscriptions.registry import Subscription
 from eventsource_app.subscriptions.retry import delay_before
 
 logger = logging.getLogger("eventsource.worker")
-# So many owners must have died at one position before events are tried alone, and so many of one event to park it.
-CAREFUL_AFTER = 2
-DEATHS_TO_PARK = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,10 @@ class Delivery:
         self._breaker = breaker
         self._parked = ParkedSet()
         self._parked_generation = -1
-        self._run: list[Failure] = []
-        self._passed: set[Aggregate] = set()  # over whose events the run has gone, since they were parked
+        self._run = FailureRun()
         self._failed = 0
         self._world_failures = 0
-        died_here = lease.unclean_takeover_count >= CAREFUL_AFTER or lease.careful_position is not None
-        self._careful_events = self._config.in_flight_limit if died_here else 0
+        self._careful = CarefulMode(using, lease, self._config.in_flight_limit)
         self.current: RecordedEvent | None = None
         self.position = lease.position
 
@@ -106,8 +104,8 @@ class Delivery:
 
     def forget(self, position: int) -> None:
         """Start over at the committed position: whatever was decided and not committed is dropped."""
-        self.position, self._run, self._parked_generation = position, [], -1
-        self._passed.clear()
+        self.position, self._parked_generation = position, -1
+        self._run.clear()
 
     def deliver(self, page: Page) -> bool:
         """Handle a page; False when a stop cut it short, so that the rest must be read again.
@@ -115,7 +113,7 @@ class Delivery:
         Raises ``WorldError``, ``BreakerOpenedError``, ``StoppedError``, ``NotRunningError``, ``CheckpointMovedError`` or
         ``LeaseLostError``; whatever was committed by then stands.
         """
-        if self._run or self._careful_events > 0 or self._blames_the_event():
+        if self._run or self._careful or self._blames_the_event():
             return self._deliver_singly(page)
         handled = 0
         try:
@@ -123,9 +121,7 @@ class Delivery:
                 while self.position < part.through:
                     if part.events and self._limits.stopping():
                         return False
-                    handled += self._attempt(
-                        Page(self.position, _above(part.events, self.position), part.through)
-                    )
+                    handled += self._attempt(part.above(self.position))
         except Interruption:
             raise
         except Exception as error:
@@ -137,7 +133,7 @@ class Delivery:
     def _after_failed_batch(self, page: Page, error: Exception) -> bool:
         if not classify(error).parks and not self._blames_the_event():
             raise self._world_failed(error, None) from error
-        rest = Page(self.position, _above(page.events, self.position), page.through, page.at_end)
+        rest = page.above(self.position)
         if len(rest.events) > 1:
             logger.warning(
                 "Batch failed, replayed one event at a time",
@@ -151,10 +147,9 @@ class Delivery:
 
     def _parts(self, page: Page) -> Sequence[Page]:
         """Return what is to share a commit: the page, or with EVERY_EVENT each event."""
-        if self._config.checkpoint_strategy is not CheckpointStrategy.EVERY_EVENT or len(page.events) < 2:
-            return [page]
-        parts = [Page(self.position, [r], r.position) for r in page.events]
-        return [*parts[:-1], Page(page.after, page.events[-1:], page.through, page.at_end)]
+        return (
+            page.batches(1) if self._config.checkpoint_strategy is CheckpointStrategy.EVERY_EVENT else [page]
+        )
 
     def _deliver_singly(self, page: Page) -> bool:
         for recorded in page.events:
@@ -163,14 +158,14 @@ class Delivery:
             self._deliver_one(recorded)
         holds_run = self._run and not page.at_end  # the next page tells what the run means
         if self.position < page.through and not holds_run:
-            self._commit_run(Page(self.position, [], page.through))
+            self._commit_with_run(Page(self.position, [], page.through))
         return True
 
     def _deliver_one(self, recorded: RecordedEvent) -> None:
         try:
-            if self._careful_events > 0:
-                self._mark(recorded)
-            handled = self._commit_run(Page(self.position, [recorded], recorded.position))
+            if self._careful:
+                self._careful.mark(recorded)
+            handled = self._commit_with_run(Page(self.position, [recorded], recorded.position))
         except Interruption:
             raise
         except Exception as error:
@@ -179,39 +174,27 @@ class Delivery:
             if handled:
                 self._succeeded()
 
-    def _mark(self, recorded: RecordedEvent) -> None:
-        """Processes died here: commit which event is tried, and do not try one that has killed twice."""
-        self._careful_events -= 1
-        lease = self._lease
-        if recorded.position == lease.careful_position and lease.careful_death_count >= DEATHS_TO_PARK:
-            raise ProcessKillerError(recorded, lease.careful_death_count)
-        checkpoints.mark(self._using, lease, recorded.position)
-
-    def _commit_run(self, page: Page) -> bool:
+    def _commit_with_run(self, page: Page) -> bool:
         """Attempt a page; when it handles an event, or none is left, the run's parks commit with it."""
-        if self._run and page.events and _aggregate(page.events[0]) in self._blocked(self._run):
-            self._passed.add(_aggregate(page.events[0]))
+        if page.events and self._run.passes_over(page.events[0], self._blocked()):
             return False  # a follower: passed once the run is parked
         try:
-            handled = self._attempt(page, self._run)
+            handled = self._attempt(page)
         except DeadLetterLimitError as error:
             self._tell(error.recorded, error, ErrorCategory.APPLICATION)
             self._stop(str(error), error)
-        self._run = []
-        self._passed.clear()
         return handled > 0
 
     def _succeeded(self) -> None:
         self._world_failures = 0
         self._breaker.succeeded()
 
-    def _blocked(self, parks: Sequence[Failure]) -> frozenset[Aggregate]:
-        """Return the aggregates whose events wait, with those that are about to be parked."""
-        if self._config.dead_letter_scope == "event":
-            return self._parked.aggregates
-        return self._parked.aggregates | {failure.aggregate for failure in parks}
+    def _blocked(self) -> frozenset[Aggregate]:
+        return self._run.blocked(self._parked, self._config.dead_letter_scope)
 
     def _event_failed(self, recorded: RecordedEvent, error: Exception) -> None:
+        if self._limits.stopping() and was_cancelled(error):
+            raise CutShortError(self._subscription.name) from error
         classification = classify(error)
         if not classification.parks and not (self._blames_the_event() and self._database_answers()):
             raise self._world_failed(error, recorded) from error
@@ -223,12 +206,13 @@ class Delivery:
             self._stop(
                 f"{recorded.event_type} at position {recorded.position} failed: {describe(error)}", error
             )
-        self._run.append(Failure(recorded, error, classification, delay))
-        if self._breaker.failed(len({failure.aggregate for failure in self._run})):
+        self._run.add(Failure(recorded, error, classification, delay))
+        if self._breaker.failed(len(self._run.aggregates)):
             self._open_breaker(error)
 
     def _open_breaker(self, error: Exception) -> None:
-        count, self._run = len(self._run), []
+        count = len(self._run.failures)
+        self._run.clear()
         sentence = f"{count} events of different aggregates failed in a row, the last with: {describe(error)}"
         with transaction.atomic(using=self._using):
             checkpoints.note_breaker(self._using, self._lease, "open", sentence, self._take_failed())
@@ -237,14 +221,15 @@ class Delivery:
         raise BreakerOpenedError(sentence)
 
     def _stop(self, sentence: str, error: BaseException) -> NoReturn:
-        self._run = []
+        self._run.clear()
         checkpoints.stop(self._using, self._lease, sentence, describe(error), self._take_failed())
         raise StoppedError(sentence) from error
 
-    def _attempt(self, page: Page, parks: Sequence[Failure] = ()) -> int:
+    def _attempt(self, page: Page) -> int:
         """One transaction; returns how many events ran a handler. The position moves only when it has committed."""
         self._limits.beat()
         committed: list[bool] = []
+        parks = self._run.failures
         progress = Progress(self.position)
         try:
             with (
@@ -253,10 +238,13 @@ class Delivery:
             ):
                 transaction.on_commit(lambda: committed.append(True), using=self._using)
                 locked = self._lock()
-                if self._passed - self._blocked(parks):  # by now nobody would replay what was passed over
+                blocked = self._blocked()
+                if self._run.has_lost_sight(blocked):
                     raise LetterClosedError(self._subscription.name, locked.position)
                 self._park(parks)
-                runnable = self._runnable(page.events, parks)
+                runnable = (
+                    [r for r in page.events if aggregate_of(r) not in blocked] if blocked else page.events
+                )
                 through = self._handle(runnable) if runnable else None
                 progress = Progress(
                     page.through if through is None else through,
@@ -280,6 +268,7 @@ class Delivery:
         self._failed = 0
         if parks:
             self._parked_generation = -1
+            self._run.clear()
         return progress.processed
 
     def _handle(self, runnable: list[RecordedEvent]) -> int | None:
@@ -312,10 +301,6 @@ class Delivery:
         except Exception as error:
             raise WorldError(error) from error
 
-    def _runnable(self, events: list[RecordedEvent], parks: Sequence[Failure]) -> list[RecordedEvent]:
-        blocked = self._blocked(parks)
-        return [r for r in events if _aggregate(r) not in blocked] if blocked else events
-
     def _must_cut(self, elapsed: float) -> bool:
         """Say whether an attempt must end at this event: a stop, or a third of the lease has gone by."""
         limit = self._limits.lease_seconds / 3
@@ -328,7 +313,7 @@ class Delivery:
         return self._world_failures > self._config.max_retries
 
     def _world_failed(self, error: Exception, recorded: RecordedEvent | None) -> WorldError:
-        self._run = []
+        self._run.clear()
         self._report(recorded, error, classify(error), self._world_failures)
         if self._database_answers():
             self._world_failures += 1
@@ -348,9 +333,7 @@ class Delivery:
         return failed
 
     def _tell(self, recorded: RecordedEvent | None, error: BaseException, category: ErrorCategory) -> None:
-        """What befalls the whole subscription is critical, whatever began it."""
-        critical = ErrorClassification(category, ErrorSeverity.CRITICAL)
-        self._callbacks.tell(error_info(self._subscription.name, recorded, error, critical, 0))
+        self._callbacks.tell(critical_info(self._subscription.name, recorded, error, category))
 
     def _report(
         self,
@@ -362,15 +345,3 @@ class Delivery:
         self._callbacks.report(
             error_info(self._subscription.name, recorded, error, classification, retry_count)
         )
-
-
-def _aggregate(recorded: RecordedEvent) -> Aggregate:
-    return recorded.aggregate_type, str(recorded.aggregate_id)
-
-
-def _above(events: list[RecordedEvent], position: int) -> list[RecordedEvent]:
-    return (
-        events
-        if not events or events[0].position > position
-        else [r for r in events if r.position > position]
-    )

@@ -164,6 +164,11 @@ def describe(error: BaseException) -> str:
     return str(error).partition("\nDETAIL")[0].partition("\nCONTEXT")[0].strip() or type(error).__name__
 
 
+def was_cancelled(error: BaseException) -> bool:
+    """Say whether a statement was cancelled, by its timeout or by somebody."""
+    return isinstance(error, pg.QueryCanceled) or isinstance(error.__cause__, pg.QueryCanceled)
+
+
 def when_exhausted(classification: ErrorClassification, delay: float | None) -> ErrorClassification:
     """An event that no retry is left for is an operator's from here on, whatever began it: critical."""
     if delay is not None or not classification.retryable:
@@ -190,6 +195,13 @@ def error_info(
         classification=classification,
         occurred_at=datetime.now(UTC),
     )
+
+
+def critical_info(
+    name: str, recorded: RecordedEvent | None, error: BaseException, category: ErrorCategory
+) -> ErrorInfo:
+    """Return what befell a whole subscription: critical, whatever began it."""
+    return error_info(name, recorded, error, ErrorClassification(category, ErrorSeverity.CRITICAL), 0)
 
 
 ErrorCallback = Callable[[ErrorInfo], object]

@@ -39,6 +39,15 @@ class LetterClosedError(CheckpointMovedError):
         )
 
 
+class CutShortError(Interruption):
+    """A stop has cancelled the statement that a handler was waiting for; that says nothing of its event."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            f"A handler of {name} was cut short by the stop; its event is handled at the next start."
+        )
+
+
 class NotRunningError(Interruption):
     """The subscription is paused, stopped or being rebuilt."""
 

@@ -24,6 +24,12 @@ class Page:
     def followed_by(self, other: "Page") -> "Page":
         return Page(self.after, self.events + other.events, other.through, other.at_end)
 
+    def above(self, position: int) -> "Page":
+        """Return what of the page lies above a position that has been committed in the meantime."""
+        if not self.events or self.events[0].position > position:
+            return replace(self, after=position)
+        return replace(self, after=position, events=[r for r in self.events if r.position > position])
+
     def batches(self, size: int) -> "list[Page]":
         """Return the page cut into pages of at most ``size`` events."""
         if len(self.events) <= size:

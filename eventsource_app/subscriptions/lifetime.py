@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.db import DatabaseError, InterfaceError, connections
@@ -14,10 +14,9 @@ from eventsource_app.subscriptions import checkpoints, heartbeats
 from eventsource_app.subscriptions.checkpoints import Lease
 from eventsource_app.subscriptions.errors import (
     ErrorCallbacks,
-    ErrorSeverity,
     ProcessingTimeoutError,
     classify,
-    error_info,
+    critical_info,
 )
 from eventsource_app.subscriptions.ownership import Ownership
 from eventsource_app.subscriptions.partitions import Pin
@@ -124,8 +123,8 @@ class Lifetime:
         error = ProcessingTimeoutError(
             f"A handler of {name} has not come back for {seconds:.0f} seconds; restart the process."
         )
-        critical = replace(classify(error), severity=ErrorSeverity.CRITICAL)
-        self._callbacks.tell(error_info(name, worker.current_event, error, critical, 0))
+        category = classify(error).category
+        self._callbacks.tell(critical_info(name, worker.current_event, error, category))
 
     def _leave(self) -> None:
         try:

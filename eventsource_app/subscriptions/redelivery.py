@@ -6,6 +6,7 @@ worker that owns the partition does it between batches; an operator's process do
 
 import enum
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -16,19 +17,25 @@ from eventsource_app.store.notifications import tell_progress
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.store.streams import StreamId
 from eventsource_app.subscriptions import checkpoints, dead_letters
+from eventsource_app.subscriptions.careful import DEATHS_TO_PARK
 from eventsource_app.subscriptions.checkpoints import Lease, LockedCheckpoint, Progress
 from eventsource_app.subscriptions.dead_letters import Failure, OpenLetter
-from eventsource_app.subscriptions.delivery import DEATHS_TO_PARK
 from eventsource_app.subscriptions.errors import (
     ErrorCallbacks,
     ProcessKillerError,
     classify,
     describe,
     error_info,
+    was_cancelled,
     when_exhausted,
 )
 from eventsource_app.subscriptions.handling import run_handlers
-from eventsource_app.subscriptions.interruptions import Interruption, LeaseLostError, WorldError
+from eventsource_app.subscriptions.interruptions import (
+    CutShortError,
+    Interruption,
+    LeaseLostError,
+    WorldError,
+)
 from eventsource_app.subscriptions.registry import Subscription
 from eventsource_app.subscriptions.retry import delay_before
 
@@ -86,6 +93,7 @@ class Redelivery:
         lease_seconds: float,
         callbacks: ErrorCallbacks,
         store: EventStore | None = None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._subscription = subscription
         self._using = using
@@ -93,6 +101,7 @@ class Redelivery:
         self._lease_seconds = lease_seconds
         self._callbacks = callbacks
         self._store = store or EventStore(using)
+        self._stopping = stopping
         self._world_failures: dict[int, int] = {}
         # Marks of our own that are no deaths: an outage kept us from taking them back.
         self._unended: set[int] = set()
@@ -134,6 +143,9 @@ class Redelivery:
             self._unmark(letter)
             raise
         except Exception as error:
+            if self._stopping() and was_cancelled(error):
+                self._unmark(letter)
+                raise CutShortError(self._subscription.name) from error
             if not trial.committed:
                 return self._failed(letter, recorded, error, who)
             # A handler's on_commit hook raised: the commit stands.

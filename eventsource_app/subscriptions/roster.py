@@ -10,16 +10,13 @@ from eventsource_app.subscriptions.enrolment import SubscriptionRefusedError, en
 from eventsource_app.subscriptions.errors import (
     ErrorCallbacks,
     ErrorCategory,
-    ErrorClassification,
-    ErrorSeverity,
-    error_info,
+    critical_info,
 )
 from eventsource_app.subscriptions.registry import Subscription
 
 logger = logging.getLogger("eventsource.manager")
 Value = TypeVar("Value")
 LOOK_AGAIN_SECONDS: Final = 5.0
-REFUSED: Final = ErrorClassification(ErrorCategory.APPLICATION, ErrorSeverity.CRITICAL)
 
 
 class Roster:
@@ -82,7 +79,7 @@ class Roster:
 
     def _tell(self, name: str, error: SubscriptionRefusedError) -> None:
         logger.critical("Subscription refused", extra={"subscription": name, "error_message": str(error)})
-        self._callbacks.tell(error_info(name, None, error, REFUSED, 0))
+        self._callbacks.tell(critical_info(name, None, error, ErrorCategory.APPLICATION))
 
 
 def _without(found: dict[str, Value], name: str) -> dict[str, Value]:

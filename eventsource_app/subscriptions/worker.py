@@ -21,6 +21,7 @@ from eventsource_app.subscriptions.errors import ErrorCallbacks
 from eventsource_app.subscriptions.interruptions import (
     BreakerOpenedError,
     CheckpointMovedError,
+    CutShortError,
     LeaseLostError,
     NotRunningError,
     StoppedError,
@@ -67,7 +68,9 @@ class Worker:
         self._breaker = CircuitBreaker(config)
         limits = Limits(lease_seconds, self._is_stopping, self._beat)
         self._delivery = Delivery(subscription, using, lease, limits, callbacks, self._breaker)
-        self._redelivery = Redelivery(subscription, using, lease, lease_seconds, callbacks, store)
+        self._redelivery = Redelivery(
+            subscription, using, lease, lease_seconds, callbacks, store, self._is_stopping
+        )
         self._outage_count = 0
         self._next_renewal = 0.0  # the first step looks at the row's state and its parked aggregates
         self._next_retry = 0.0
@@ -161,7 +164,7 @@ class Worker:
             self.step()
         except LeaseLostError:
             raise
-        except CheckpointMovedError as error:
+        except (CheckpointMovedError, CutShortError) as error:
             logger.info(str(error), extra=self._about())
             self._must_resync = True
         except (StoppedError, BreakerOpenedError) as error:

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from eventsource_app.subscriptions.delivery import DEATHS_TO_PARK
+from eventsource_app.subscriptions.careful import DEATHS_TO_PARK
 from tests.acceptance.conftest import Manage
 from tests.acceptance.judge import processed
 from tests.acceptance.log_filler import fill

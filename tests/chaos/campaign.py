@@ -108,9 +108,7 @@ class Campaign:
     def start(self) -> None:
         for number, command in enumerate(WORKERS):
             name = f"worker-{number}"
-            beats = (
-                ["--heartbeat-file", str(self.folder / f"{name}.beat")] if command[0] == "manage.py" else []
-            )
+            beats = ("--heartbeat-file", str(self.folder / f"{name}.beat"))
             self.workers.append(self._place(name, [*command, *beats]))
         self._wait_for_owners()
         for number in range(WRITERS):
@@ -228,8 +226,8 @@ class Campaign:
     def settle(self) -> list[str]:
         """Heal everything, let the workers finish, stop them; return what did not come to rest."""
         self.look_after(everything=True)
-        troubles = self._stop(self.writers) + self._wait_for_operators()
-        self.writers = []
+        writers, self.writers = self.writers, []
+        troubles = self._stop(writers) + self._wait_for_operators()
         deadline = time.monotonic() + DRAIN_SECONDS
         while not self._is_drained():
             if time.monotonic() > deadline:
@@ -291,9 +289,16 @@ class Campaign:
             except subprocess.TimeoutExpired:
                 troubles.append(f"{place.name} did not stop within {STOP_SECONDS:.0f} s")
                 continue
-            if status != 0 and not was_dead:
+            if status != 0 and not was_dead and not self._may_end_so(place, status):
                 troubles.append(f"{place.name} ended with status {status}: {place.process.text()[-2000:]}")
         return troubles
+
+    def _may_end_so(self, place: Place, status: int) -> bool:
+        """SIGTERM came before Python was there to hear it; or a handler of it is stuck, which only force ends."""
+        was_starting = status == -signal.SIGTERM and time.time() - place.started_at < STARTING_SECONDS
+        return was_starting or (
+            status == 128 + signal.SIGTERM and "Trap sprung: stuck" in place.process.text()
+        )
 
     def kill(self) -> None:
         """Nothing of ours outlives the campaign."""

@@ -1,7 +1,8 @@
-"""``python -m tests.chaos.worker``: a process with two managers of the same subscriptions, until SIGTERM."""
+"""``python -m tests.chaos.worker --heartbeat-file F``: a process with two managers of the same subscriptions, until SIGTERM."""
 
 import os
 import sys
+from pathlib import Path
 
 import django
 
@@ -17,10 +18,10 @@ LEASE_SECONDS = 4.0
 POLL_SECONDS = 0.1
 
 
-def main() -> int:
+def main(beats: Path) -> int:
     django.setup()
     leave_pool("default")  # as run_subscriptions does
-    managers = [_manager() for _ in range(2)]
+    managers = [_manager(file) for file in (beats, beats.with_name(f"{beats.name}.1"))]
     stop = StopRequest()
     with StopSignals(stop.ask) as signals:
         for manager in managers:
@@ -35,13 +36,17 @@ def main() -> int:
     return 0
 
 
-def _manager() -> SubscriptionManager:
+def _manager(heartbeat_file: Path) -> SubscriptionManager:
     manager = SubscriptionManager(
-        EventStore(registry=registry), shutdown_timeout=10, drain_timeout=5, lease_seconds=LEASE_SECONDS
+        EventStore(registry=registry),
+        shutdown_timeout=10,
+        drain_timeout=5,
+        lease_seconds=LEASE_SECONDS,
+        heartbeat_file=heartbeat_file,
     )
     subscribe_all(manager)
     return manager
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(Path(sys.argv[2])))
