@@ -78,6 +78,7 @@ class Campaign:
     done: Counter[str] = field(default_factory=Counter)
     workers: list[Place] = field(default_factory=list)
     writers: list[Place] = field(default_factory=list)
+    retired: list[Place] = field(default_factory=list)
     operators: list[Process] = field(default_factory=list)
     sent_home: list[Process] = field(default_factory=list)
     frozen: list[tuple[float, int]] = field(default_factory=list)
@@ -226,8 +227,8 @@ class Campaign:
     def settle(self) -> list[str]:
         """Heal everything, let the workers finish, stop them; return what did not come to rest."""
         self.look_after(everything=True)
-        writers, self.writers = self.writers, []
-        troubles = self._stop(writers) + self._wait_for_operators()
+        self.retired, self.writers = self.writers, []  # nobody starts them again
+        troubles = self._stop(self.retired) + self._wait_for_operators()
         deadline = time.monotonic() + DRAIN_SECONDS
         while not self._is_drained():
             if time.monotonic() > deadline:
@@ -302,7 +303,10 @@ class Campaign:
 
     def kill(self) -> None:
         """Nothing of ours outlives the campaign."""
-        for process in (*(place.process for place in (*self.workers, *self.writers)), *self.operators):
+        for process in (
+            *(place.process for place in (*self.workers, *self.writers, *self.retired)),
+            *self.operators,
+        ):
             process.kill()
 
     def verdict(self) -> Verdict:
