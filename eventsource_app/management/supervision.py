@@ -1,6 +1,7 @@
 """Several worker processes on one host: started, started again when they die, and stopped together."""
 
 import logging
+import signal
 import sys
 import time
 from typing import Final
@@ -34,8 +35,7 @@ class Supervision:
                 time.sleep(TICK_SECONDS)
         finally:
             stop_all(self._children, stop, self._shutdown_timeout + GRACE_SECONDS)
-        statuses = [child.status for child in self._children if not child.awaits_restart]
-        return stop.exit_status or next((_exit_status(status) for status in statuses if status), 0)
+        return stop.exit_status or next((status for child in self._children if (status := _answer(child))), 0)
 
     def _look_after(self, child: Child) -> None:
         if self._is_done(child):
@@ -64,5 +64,11 @@ def _interpreter_script() -> list[str]:
     return [sys.argv[0]]
 
 
-def _exit_status(returncode: int) -> int:
-    return 128 - returncode if returncode < 0 else returncode
+def _answer(child: Child) -> int:
+    """Return the exit status that a child adds to ours, as a shell has it."""
+    status = 0 if child.awaits_restart else child.status or 0
+    if (
+        status == -signal.SIGTERM
+    ):  # our own, before it had begun to listen for it, so it had not begun anything else
+        return 0
+    return 128 - status if status < 0 else status

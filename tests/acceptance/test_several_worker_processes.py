@@ -113,3 +113,14 @@ def test_a_catch_up_that_cannot_be_finished_fails_and_is_not_tried_for_ever(
 
     assert supervisor.wait() == 1, supervisor.text()
     assert processed(database) == {"orders": 0, "customers": 125}
+
+
+def test_a_signal_while_they_are_being_started_is_a_clean_stop(manage: Manage, database: Database) -> None:
+    supervisor = manage("run_subscriptions", "--processes", "2")
+    wait_for(lambda: len(children_of(supervisor.pid)) == 2, what="two processes that do not listen yet")
+    children = set(children_of(supervisor.pid))
+
+    supervisor.signal(signal.SIGTERM)
+
+    assert supervisor.wait() == 0, supervisor.text()
+    assert all_are_gone(children)
