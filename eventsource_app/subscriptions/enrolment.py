@@ -1,16 +1,24 @@
 """Before a subscription may run: its rows exist, and nothing it handles lies behind its checkpoint unseen."""
 
+from django.db import transaction
+
 from eventsource_app.exceptions import EventSourceError
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.session import execute, fetch_all
 from eventsource_app.subscriptions import checkpoints
 from eventsource_app.subscriptions.checkpoints import CheckpointRow
+from eventsource_app.subscriptions.config import ConfigurationError
+from eventsource_app.subscriptions.partitions import Pin
 from eventsource_app.subscriptions.registry import Subscription
 
-SET_TYPES = "UPDATE eventsource_app_checkpoint SET handled_types = %s::varchar[] WHERE subscription = %s"
+# Whoever owns a partition steps back: it would pass over the new types, and may not take the lease again.
+SET_TYPES = """
+UPDATE eventsource_app_checkpoint SET handled_types = %s::varchar[], owner = NULL, lease_expires_at = NULL,
+    epoch = epoch + 1, updated_at = clock_timestamp() WHERE subscription = %s
+"""
 PASSED_EVENT = """
 SELECT event_type, position FROM eventsource_app_event
- WHERE position <= %s AND event_type = ANY(%s::text[]) ORDER BY position LIMIT 1
+ WHERE position > %s AND position <= %s AND event_type = ANY(%s::text[]) ORDER BY position LIMIT 1
 """
 
 
@@ -18,7 +26,7 @@ class SubscriptionRefusedError(EventSourceError):
     """A subscription that must not run as things are; the sentence says what an operator can do."""
 
 
-def enrol(store: EventStore, subscription: Subscription) -> list[CheckpointRow]:
+def enrol(store: EventStore, subscription: Subscription, pin: Pin | None = None) -> list[CheckpointRow]:
     """Return the subscription's checkpoint rows, made where there are none; raises ``SubscriptionRefusedError``."""
     name, types = subscription.name, subscription.event_types
     rows = checkpoints.find(store.using, [name])
@@ -27,6 +35,7 @@ def enrol(store: EventStore, subscription: Subscription) -> list[CheckpointRow]:
         checkpoints.create(store.using, name, subscription.config.partitions, position, types)
         rows = checkpoints.find(store.using, [name])
     _check_not_ahead(store, name, rows)
+    _check_pin(name, rows, pin)
     _check_types(store, name, rows, types)
     return rows
 
@@ -61,7 +70,18 @@ def _check_types(
     if types is None or known is None or set(types) <= set(known):
         return
     new = sorted(set(types) - set(known))
-    passed = fetch_all(store.using, PASSED_EVENT, (max(row.position for row in rows), new))
+    seen = max(row.position for row in rows)
+    _refuse_passed(store, name, new, 0, seen)  # may take a while, so nobody waits for it
+    with transaction.atomic(using=store.using):
+        locked = checkpoints.lock_all(store.using, name)
+        if not locked or locked[0].handled_types != known:
+            return  # somebody else has just done it, or is doing something else to them
+        _refuse_passed(store, name, new, seen, max(row.position for row in locked))
+        execute(store.using, SET_TYPES, (sorted(types), name))
+
+
+def _refuse_passed(store: EventStore, name: str, new: list[str], after: int, through: int) -> None:
+    passed = fetch_all(store.using, PASSED_EVENT, (after, through, new))
     if passed:
         event_type, position = passed[0]
         raise SubscriptionRefusedError(
@@ -69,4 +89,12 @@ def _check_types(
             f"{position}); run `manage.py rebuild_projection {name}`, or `manage.py accept_event_types {name}` to go on "
             "without them."
         )
-    execute(store.using, SET_TYPES, (sorted(types), name))
+
+
+def _check_pin(name: str, rows: list[CheckpointRow], pin: Pin | None) -> None:
+    if pin is None:
+        return
+    try:
+        pin.allows(name, 0, rows[0].partition_count)
+    except ConfigurationError as error:
+        raise SubscriptionRefusedError(str(error)) from error

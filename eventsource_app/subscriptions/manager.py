@@ -93,7 +93,7 @@ class SubscriptionManager:
         self._callbacks.on_severity(ErrorSeverity.CRITICAL, log_critical)
         for callback in load_callbacks():
             self._callbacks.on_error(callback)
-        self._roster = Roster(self.event_store, self._callbacks)
+        self._roster = Roster(self.event_store, self._callbacks, pin)
         self._stop = StopRequest()
         self._phase = ShutdownPhase.STOPPED
         self._lifetime: Lifetime | None = None
@@ -112,7 +112,7 @@ class SubscriptionManager:
         subscription = Subscription(name, instance, configured(name, config or SubscriptionConfig()))
         self._roster.add(subscription)
         if self._lifetime is not None:
-            self._roster.enrol(subscription)
+            self._roster.enrol_when_possible(subscription)
 
     def unsubscribe(self, name: str) -> None:
         """Stop following; the checkpoint stays for whoever subscribes next. Waits for the batch that runs, if any."""
@@ -309,10 +309,14 @@ class SubscriptionManager:
             for r in rows
             if r.subscription not in self.refused and r.state == "running" and r.position < target
         ]
-        return all(self._is_broken(row) for row in waiting)
+        return all(self._is_hopeless(row) for row in waiting)
 
-    def _is_broken(self, row: CheckpointRow) -> bool:
-        return self._lifetime is not None and self._lifetime.ownership.breaker_is_open(row)
+    def _is_hopeless(self, row: CheckpointRow) -> bool:
+        """Say whether a partition will not come on by this process: it is pinned to others, or the breaker is open."""
+        if self._lifetime is None:
+            return False
+        ownership = self._lifetime.ownership
+        return not ownership.pin_allows(row) or ownership.breaker_is_open(row)
 
     def _renew_stop(self) -> None:
         """A request stands until a stop has answered it; then the manager may be started again."""

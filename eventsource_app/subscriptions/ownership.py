@@ -101,7 +101,7 @@ class Ownership:
         rows = [
             row
             for row in checkpoints.find(self._using, sorted(subscriptions))
-            if may_run(row, subscriptions[row.subscription]) and self._pin_allows(row)
+            if may_run(row, subscriptions[row.subscription]) and self.pin_allows(row)
         ]
         share = self._share(rows)
         for row in rows:
@@ -120,7 +120,8 @@ class Ownership:
         live = heartbeats.count_live(self._using, self._lease_seconds)
         return fair_share(row_count_by_rivals=[max(live.get(row.subscription, 1), 1) for row in rows])
 
-    def _pin_allows(self, row: CheckpointRow) -> bool:
+    def pin_allows(self, row: CheckpointRow) -> bool:
+        """Say whether this process may run a partition, by what it is pinned to."""
         try:
             return self._pin is None or self._pin.allows(row.subscription, row.partition, row.partition_count)
         except ConfigurationError as error:

@@ -12,6 +12,7 @@ from eventsource_app.subscriptions import (
     Projection,
     SubscriptionConfig,
     SubscriptionManager,
+    checkpoints,
     handles,
 )
 from tests.builders import MoneyPaidIn, NoteTaken, a_stream, note
@@ -175,6 +176,43 @@ def test_an_old_worker_beside_a_new_one_does_not_take_the_lease(world: World) ->
     old.stop()
     world.catch_up(LedgerWithNotes())
     assert len(world.delivered()) == 3
+
+
+def test_an_old_worker_that_owns_the_lease_when_a_new_one_comes_passes_over_nothing(world: World) -> None:
+    """A rollout: the old one would go on for as long as it runs, over events that only the new one handles."""
+    world.accounts(2)
+    old = world.start(Ledger())
+    world.wait_until_caught_up()
+    new = world.start(LedgerWithNotes())
+    assert new.refused == {}
+    take_a_note(world)
+    world.accounts(2)
+    world.wait_until_caught_up()
+    assert -1 in world.delivered()
+    assert len(world.delivered()) == 5
+    assert world.checkpoint().owner == new.worker_id
+    old.stop()
+
+
+def test_types_that_grow_while_the_old_worker_passes_such_an_event_are_refused(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the log and the change of the types, the checkpoint moves on."""
+    world.accounts(2)
+    world.catch_up()
+    lock_all = checkpoints.lock_all
+
+    def move_on_first(using: str, name: str) -> list[checkpoints.CheckpointRow]:
+        take_a_note(world)
+        head = world.store.head_position()
+        run_sql("UPDATE eventsource_app_checkpoint SET position = %s", [head])
+        return lock_all(using, name)
+
+    monkeypatch.setattr(checkpoints, "lock_all", move_on_first)
+    manager = world.start(LedgerWithNotes())
+    monkeypatch.undo()
+    assert "has passed such events" in manager.refused[NAME]
+    assert world.checkpoint().handled_types == ["MoneyPaidIn"]
 
 
 def test_a_broken_subscription_does_not_hold_up_the_others(world: World) -> None:

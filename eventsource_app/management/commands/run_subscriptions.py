@@ -2,11 +2,11 @@
 
 import os
 import sys
-from argparse import SUPPRESS, ArgumentParser
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
@@ -18,9 +18,10 @@ from eventsource_app.store.notifications import close_wake_ups
 from eventsource_app.store.session import leave_pool, option
 from eventsource_app.subscriptions import ShutdownResult, SubscriptionManager, declared_subscriptions
 from eventsource_app.subscriptions.checkpoints import LEASE_SECONDS
-from eventsource_app.subscriptions.config import HealthCheckConfig
-from eventsource_app.subscriptions.manager import NotMigratedError
+from eventsource_app.subscriptions.config import ConfigurationError, HealthCheckConfig
 from eventsource_app.subscriptions.partitions import Pin
+
+MAX_PORT: Final = 65_535
 
 
 class Command(BaseCommand):
@@ -36,13 +37,22 @@ class Command(BaseCommand):
         parser.add_argument("--one-of", type=_count, metavar="N", help=SUPPRESS)  # as a supervisor starts it
         parser.add_argument("--until-caught-up", action="store_true", help="handle what is there, then exit")
         parser.add_argument(
-            "--probe-port", type=int, metavar="P", help="serve /health* here; process n of N takes P + n - 1"
+            "--probe-port",
+            type=_port,
+            metavar="P",
+            help="serve /health* here; process n of N takes P + n - 1",
         )
-        parser.add_argument("--heartbeat-file", type=Path, metavar="F", help="touched while the loops move")
+        parser.add_argument("--heartbeat-file", type=_file, metavar="F", help="touched while the loops move")
         parser.add_argument("--shutdown-timeout", type=_seconds, default=None, metavar="S")
         parser.add_argument("--drain-timeout", type=_seconds, default=None, metavar="S")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            self._handle(options)
+        except ConfigurationError as error:  # a setting, a pin, the database's tables: for somebody to mend
+            raise CommandError(str(error)) from error
+
+    def _handle(self, options: dict[str, Any]) -> None:
         if options["processes"] > 1:
             sys.exit(self._supervise(options))
         log_pool({**option("POOL", {}), "processes": options["one_of"] or 1})
@@ -51,7 +61,9 @@ class Command(BaseCommand):
         for subscription in self._chosen(options["names"]):
             manager.subscribe(subscription.projection, subscription.config, subscription.name)
         with self._probes(manager, options["probe_port"]):
-            result = self._run(manager, options["until_caught_up"])
+            result = (
+                manager.run_until_caught_up() if options["until_caught_up"] else manager.run_until_shutdown()
+            )
         self._exit(manager, result, options["until_caught_up"])
 
     def _supervise(self, options: dict[str, Any]) -> int:
@@ -77,13 +89,6 @@ class Command(BaseCommand):
             lease_seconds=float(option("LEASE_SECONDS", LEASE_SECONDS)),
             heartbeat_file=options["heartbeat_file"],
         )
-
-    def _run(self, manager: SubscriptionManager, until_caught_up: bool) -> ShutdownResult:
-        """The database may be away, now and later; that its tables are missing is for somebody to mend."""
-        try:
-            return manager.run_until_caught_up() if until_caught_up else manager.run_until_shutdown()
-        except NotMigratedError as error:
-            raise CommandError(str(error)) from error
 
     @contextmanager
     def _probes(self, manager: SubscriptionManager, port: int | None) -> Iterator[None]:
@@ -156,3 +161,17 @@ def _seconds(text: str) -> float:
     if not 0 < value < float("inf"):
         raise ValueError(f"{text} is not a number of seconds above 0")
     return value
+
+
+def _port(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= MAX_PORT:
+        raise ValueError(f"{text} is not a port")
+    return value
+
+
+def _file(text: str) -> Path:
+    path = Path(text)
+    if not path.absolute().parent.is_dir():
+        raise ArgumentTypeError(f"the folder of {path} does not exist")
+    return path

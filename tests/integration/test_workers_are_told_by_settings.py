@@ -1,0 +1,89 @@
+"""What settings and arguments tell a worker: pins to one partition, and what cannot be, refused with a sentence."""
+
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from eventsource_app.models import Checkpoint
+from eventsource_app.subscriptions import SubscriptionConfig, SubscriptionManager, get_partition_for_aggregate
+from eventsource_app.subscriptions.partitions import Pin
+from tests.integration.ledger import NAME, QUICK, Ledger, World
+
+
+def pinned(world: World, pin: Pin, ledger: Ledger | None = None) -> SubscriptionManager:
+    manager = SubscriptionManager(event_store=world.store, shutdown_timeout=10, drain_timeout=5, pin=pin)
+    manager.on_error(world.errors.append)
+    world.managers.append(manager)
+    manager.subscribe(ledger or world.ledger, SubscriptionConfig(**QUICK, partitions=4), name=NAME)
+    return manager
+
+
+def test_each_runs_its_own_partition_and_does_not_wait_for_the_others(world: World) -> None:
+    streams = world.accounts(24)
+    expected = {number: set[Any]() for number in range(4)}
+    for stream in streams:
+        expected[get_partition_for_aggregate(stream.aggregate_id, 4)].add(stream.aggregate_id)
+    for number in (2, 0, 3, 1):
+        ledger = Ledger()
+
+        pinned(world, Pin(number, 4), ledger).run_until_caught_up()
+
+        assert {aggregate_id for aggregate_id, _ in ledger.attempts} == expected[number]
+    world.assert_each_once()
+
+
+def test_a_subscription_with_one_partition_runs_too(world: World) -> None:
+    world.accounts(3)
+    manager = pinned(world, Pin(1, 4))
+    manager.subscribe(Ledger(), SubscriptionConfig(**QUICK), name="single")
+    manager.run_until_caught_up()
+    assert world.position("single") >= world.store.head_position()
+
+
+def test_another_number_of_partitions_is_refused_with_a_sentence(world: World) -> None:
+    world.accounts(3)
+    manager = pinned(world, Pin(1, 2))
+
+    manager.run_until_caught_up()
+
+    assert manager.refused == {
+        NAME: "Subscription 'ledger' has 4 partitions, but NUM_PARTITIONS=2; make them equal."
+    }
+    assert manager.is_blocked
+    assert [error.error_message for error in world.errors] == list(manager.refused.values())
+    assert list(Checkpoint.objects.exclude(owner=None)) == []
+    assert world.delivered() == []
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        ({"PARTITION_ID": 4, "NUM_PARTITIONS": 4}, "PARTITION_ID=4 is not below NUM_PARTITIONS=4"),
+        ({"SUBSCRIPTIONS": {"orders": {"batch_sizes": 3}}}, "has unknown fields"),
+        ({"SUBSCRIPTIONS": {"orders": {"batch_size": 0}}}, "batch_size=0"),
+        ({"ERROR_CALLBACKS": ["no.such.module"]}, "cannot be imported"),
+    ],
+)
+def test_settings_that_cannot_be_are_one_sentence(
+    transactional_db: None, settings: Any, setting: dict[str, Any], sentence: str
+) -> None:
+    settings.EVENTSOURCE = {**settings.EVENTSOURCE, **setting}
+    with pytest.raises(CommandError, match=sentence):
+        call_command("run_subscriptions", "--until-caught-up")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--processes", "0"],
+        ["--processes", "many"],
+        ["--probe-port", "70000"],
+        ["--heartbeat-file", "/no/such/folder/beat"],
+        ["--shutdown-timeout", "0"],
+        ["--drain-timeout", "nan"],
+    ],
+)
+def test_arguments_that_cannot_be_are_refused_before_anything_starts(arguments: list[str]) -> None:
+    with pytest.raises(CommandError, match=arguments[0]):
+        call_command("run_subscriptions", *arguments)
