@@ -1,4 +1,4 @@
-"""The Django app: finds the events and subscriptions that other apps declare."""
+"""The Django app: finds the events, aggregates and subscriptions that other apps declare."""
 
 from django.apps import AppConfig
 from django.utils.module_loading import autodiscover_modules
@@ -12,4 +12,4 @@ class EventsourceAppConfig(AppConfig):
     def ready(self) -> None:
         from eventsource_app import checks  # noqa: F401 - registers the system checks
 
-        autodiscover_modules("events", "subscriptions")
+        autodiscover_modules("events", "aggregate", "aggregates", "subscriptions")

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from eventsource_app.aggregates import AggregateRoot
+from eventsource_app.aggregates import AggregateRoot, register_aggregate
 from eventsource_app.events import DomainEvent
 from orders.events import ORDER, OrderCancelled, OrderCreated, OrderDelivered, OrderShipped
 from orders.exceptions import OrderAlreadyExistsError, OrderStateError
@@ -24,6 +24,7 @@ class OrderState(BaseModel):
     tracking_number: str | None = None
 
 
+@register_aggregate
 class OrderAggregate(AggregateRoot[OrderState]):
     """One order: created once, shipped once created, delivered once shipped, cancelled only before shipping."""
 

@@ -1,5 +1,6 @@
 """What the desk's templates need: numbers, durations and JSON for people, and a colour for each word of state."""
 
+import json
 from datetime import datetime
 from typing import Any, Final
 
@@ -77,3 +78,14 @@ def words(value: object) -> str:
 def json_text(value: Any) -> SafeString:
     """Return a payload as escaped, indented JSON."""
     return pretty_json(value)
+
+
+@register.filter
+def json_inline(value: Any) -> str:
+    """Return a value on one line: text as it is, anything else as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+@register.filter
+def as_list(value: Any) -> list[Any]:
+    return [value]
