@@ -1,7 +1,6 @@
 """Dead letters: the list with its filters, the page of one, and what can be done to one, to some, or to all that match."""
 
 from typing import Any, Final
-from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import admin, messages
@@ -10,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
+from django.utils.safestring import SafeString
 
 from eventsource_app.admin import operating
 from eventsource_app.admin.letter_filters import (
@@ -23,6 +23,7 @@ from eventsource_app.admin.letter_filters import (
 from eventsource_app.admin.letter_page import letter_page
 from eventsource_app.admin.operating import OPEN, VERBS, LetterVerb
 from eventsource_app.admin.readonly import BigTableAdmin
+from eventsource_app.admin.wording import ago, badge
 from eventsource_app.models import DeadLetter
 
 LEVELS: Final = {"failed": messages.ERROR, "refused": messages.ERROR, "taken": messages.WARNING}
@@ -45,12 +46,11 @@ class LetterReasonForm(forms.Form):
 class DeadLetterAdmin(BigTableAdmin):
     list_display = (
         "event_shown",
-        "subscription",
-        "state",
+        "subscription_shown",
+        "state_shown",
         "error_shown",
         "retry_count",
-        "last_failed_at",
-        "aggregate_id",
+        "failed_shown",
     )
     list_filter = (StateFilter, SubscriptionFilter, TypeFilter, ErrorFilter)
     ordering = ("-pk",)
@@ -68,6 +68,18 @@ class DeadLetterAdmin(BigTableAdmin):
     @admin.display(description="error")
     def error_shown(self, letter: DeadLetter) -> str:
         return f"{short(letter.error_type)}: {letter.error_message}"[:120]
+
+    @admin.display(description="subscription")
+    def subscription_shown(self, letter: DeadLetter) -> str:
+        return letter.subscription
+
+    @admin.display(description="state")
+    def state_shown(self, letter: DeadLetter) -> SafeString:
+        return badge(letter.state)
+
+    @admin.display(description="last failed")
+    def failed_shown(self, letter: DeadLetter) -> str:
+        return ago(letter.last_failed_at)
 
     # Who may
 
@@ -102,6 +114,7 @@ class DeadLetterAdmin(BigTableAdmin):
         query = request.GET.copy()
         query.pop("p", None)
         extra = {
+            "title": "Dead letters",
             "groups": groups() if self.has_view_permission(request) else [],
             "verbs": [
                 verb for verb in VERBS.values() if self.may(request, verb) and not verb.takes_aggregate
@@ -243,8 +256,3 @@ class DeadLetterAdmin(BigTableAdmin):
             "back": back,
         }
         return TemplateResponse(request, "admin/eventsource_app/letter_results.html", context)
-
-
-def list_of(**filters: str) -> str:
-    """Return the address of the list with these filters."""
-    return f"{reverse('admin:eventsource_app_deadletter_changelist')}?{urlencode(filters)}"

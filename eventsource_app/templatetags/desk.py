@@ -1,91 +1,35 @@
-"""What the desk's templates need: numbers, durations and JSON for people, and a colour for each word of state."""
+"""What the desk's templates need, registered: the wording itself is in ``admin.wording``."""
 
-import json
-from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from django import template
-from django.utils.safestring import SafeString
-from django.utils.timezone import now
 
+from eventsource_app.admin import wording
+from eventsource_app.admin.home import Home, home
 from eventsource_app.admin.readonly import pretty_json
 
 register = template.Library()
 
-TONES: Final = {
-    "good": ("healthy", "running", "closed", "resolved", "caught up", "handled"),
-    "warning": ("degraded", "paused", "rebuilding", "half_open", "parked", "retrying", "behind", "waits", "taken"),
-    "bad": ("unhealthy", "critical", "stopped", "open", "dead", "failed"),
-}  # fmt: skip
-TONE_OF: Final = {word: tone for tone, words in TONES.items() for word in words}
-MINUTE, HOUR, DAY = 60, 3600, 86_400
-
-
-@register.filter
-def number(value: Any) -> str:
-    """Return a whole number with separators; a dash for what is not known."""
-    return "–" if value is None else f"{value:,.0f}"
-
-
-@register.filter
-def rate(value: float | None) -> str:
-    """Return events per second."""
-    if value is None:
-        return "–"
-    return f"{value:,.0f}/s" if value >= 10 or value == 0 else f"{value:.1f}/s"
-
-
-@register.filter
-def duration(seconds: float | None) -> str:
-    """Return seconds as people say them: ``0.4 s``, ``12 min``, ``3 h 5 min``, ``2 days``."""
-    if seconds is None:
-        return "–"
-    if seconds < MINUTE:
-        return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{seconds:.0f} s"
-    if seconds < HOUR:
-        return f"{seconds / MINUTE:.0f} min"
-    if seconds < DAY:
-        minutes = seconds % HOUR // MINUTE
-        return f"{seconds // HOUR:.0f} h {minutes:.0f} min" if minutes else f"{seconds // HOUR:.0f} h"
-    return f"{seconds / DAY:.0f} days"
-
-
-@register.filter
-def ago(moment: datetime | None) -> str:
-    """Return how long ago something was, by this process's clock."""
-    return "–" if moment is None else f"{duration(max(0.0, (now() - moment).total_seconds()))} ago"
-
-
-@register.filter
-def moment(value: datetime | None) -> str:
-    """Return a time to the second, in the site's zone (templates convert it)."""
-    return "–" if value is None else f"{value:%Y-%m-%d %H:%M:%S}"
-
-
-@register.filter
-def tone(word: object) -> str:
-    """Return the CSS class of a word of state."""
-    return f"desk-{TONE_OF.get(str(word), 'plain')}"
-
-
-@register.filter
-def words(value: object) -> str:
-    """Return an identifier as words."""
-    return str(value).replace("_", " ")
-
-
-@register.filter
-def json_text(value: Any) -> SafeString:
-    """Return a payload as escaped, indented JSON."""
-    return pretty_json(value)
-
-
-@register.filter
-def json_inline(value: Any) -> str:
-    """Return a value on one line: text as it is, anything else as JSON."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+for spoken in (
+    wording.number,
+    wording.rate,
+    wording.duration,
+    wording.ago,
+    wording.moment,
+    wording.tone,
+    wording.words,
+):
+    register.filter(spoken.__name__, spoken)
+register.filter("json_text", pretty_json)
+register.filter("json_inline", wording.json_inline)
 
 
 @register.filter
 def as_list(value: Any) -> list[Any]:
     return [value]
+
+
+@register.simple_tag(takes_context=True)
+def desk_home(context: template.Context) -> Home | None:
+    """Return what the start page leads with, for the user who looks."""
+    return home(context["request"].user)
