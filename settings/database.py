@@ -9,7 +9,9 @@ from django.core.exceptions import ImproperlyConfigured
 
 from settings.env import Environment
 
-POOL_TIMEOUT_SECONDS = 30
+# After so long without success the pool counts as empty, and the next who asks makes it connect at once: its own pauses
+# between attempts double up to minutes, and a server that is back would go unnoticed for as long.
+POOL_RECONNECT_SECONDS = 2
 POOL_RECYCLE_SECONDS = 1800
 STATEMENT_TIMEOUT_MS = 30_000
 LOCK_TIMEOUT_MS = 10_000
@@ -104,7 +106,7 @@ def database(url: str, env: Environment, *, pooled: bool = True) -> dict[str, An
     else:
         options["options"] = f"{session_options()} {given.get('options', '')}".strip()
     if pooled:
-        options["pool"] = pool_options(plan_from(env))
+        options["pool"] = pool_options(plan_from(env), env.db_pool_timeout_seconds)
     return {**config, "OPTIONS": options}
 
 
@@ -144,11 +146,12 @@ def tls_options(host: str, env: Environment) -> dict[str, str]:
     return {name: value for name, value in options.items() if value is not None}
 
 
-def pool_options(plan: PoolPlan) -> dict[str, Any]:
+def pool_options(plan: PoolPlan, timeout_seconds: float) -> dict[str, Any]:
     # No "check" here: Django 5.2 adds its own (CONN_HEALTH_CHECKS) and refuses a second one.
     return {
         "min_size": plan.min_size,
         "max_size": plan.max_size,
-        "timeout": POOL_TIMEOUT_SECONDS,
+        "timeout": timeout_seconds,
+        "reconnect_timeout": POOL_RECONNECT_SECONDS,
         "max_lifetime": POOL_RECYCLE_SECONDS,
     }

@@ -45,6 +45,8 @@ class Environment:
         "DB_SSL_MODE", one_of(*SSL_MODES), None, "TLS to the database; unset, `require` for a remote host")
     db_ssl_root_cert: str | None = variable(
         "DB_SSL_ROOT_CERT", str, None, "the file with the authority that signed the database's certificate")
+    db_pool_timeout_seconds: float = variable(
+        "DB_POOL_TIMEOUT", seconds, 30.0, "seconds to wait for a connection; gunicorn sets 5, so that callers get their 503 soon")
     db_pooler: str = variable(
         "DB_POOLER", one_of(*POOLERS), "none", "`transaction` behind PgBouncer in transaction mode")
     max_db_connections: int = variable(

@@ -114,7 +114,13 @@ def test_the_pool_is_mapped_as_django_5_2_needs_it() -> None:
     config = database("postgresql://u@localhost/shop", ENV)
 
     assert (config["CONN_MAX_AGE"], config["CONN_HEALTH_CHECKS"]) == (0, True)
-    assert config["OPTIONS"]["pool"] == {"min_size": 1, "max_size": 10, "timeout": 30, "max_lifetime": 1800}
+    assert config["OPTIONS"]["pool"] == {
+        "min_size": 1,
+        "max_size": 10,
+        "timeout": 30,
+        "max_lifetime": 1800,
+        "reconnect_timeout": 2,
+    }
 
 
 def test_no_statement_lasts_for_ever() -> None:
