@@ -1,5 +1,6 @@
 """The commands over HTTP. The questions are in ``projections.api``, on this same router."""
 
+from typing import Any
 from uuid import UUID
 
 from django.http import HttpRequest, HttpResponse
@@ -14,6 +15,7 @@ from orders import services
 from orders.commands import CancelOrder, DeliverOrder, PlaceOrder, ShipOrder
 from orders.exceptions import InvalidOrderError, OrderAlreadyExistsError, OrderStateError
 from orders.schemas import (
+    AN_ORDER_ID,
     CancelOrderBody,
     DeliverOrderBody,
     OrderReceiptDocument,
@@ -26,6 +28,11 @@ router = Router(tags=["orders"])
 
 READ, WRITE = requires("orders:read"), requires("orders:write")
 
+PLACED: dict[str, Any] = {
+    "responses": {
+        201: {"headers": {"Location": {"schema": {"type": "string"}, "example": f"/orders/{AN_ORDER_ID}"}}}
+    }
+}
 ERRORS: dict[type[Exception], Answer] = {
     InvalidOrderError: Answer(422, "invalid-fields"),
     OrderAlreadyExistsError: Answer(409, "order-exists"),
@@ -33,7 +40,7 @@ ERRORS: dict[type[Exception], Answer] = {
 }
 
 
-@router.post("", auth=WRITE, response={201: OrderReceiptDocument})
+@router.post("", auth=WRITE, response={201: OrderReceiptDocument}, openapi_extra=PLACED)
 @decorate_view(idempotent)
 def place_order(
     request: HttpRequest, response: HttpResponse, body: PlaceOrderBody

@@ -2,11 +2,11 @@
 
 from decimal import Decimal
 from functools import partial
-from typing import Annotated
+from typing import Annotated, Any
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, WithJsonSchema
+from pydantic import BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
 from orders.values import MAX_TEXT_LENGTH, parse_text, parse_total
 
@@ -35,6 +35,14 @@ Money = Annotated[
 ]
 
 
+def example(**fields: Any) -> dict[str, Any]:
+    """Return a schema's example, for the API's description."""
+    return {"examples": [fields]}
+
+
+AN_ORDER_ID = "0190a000-0000-7000-8000-000000000001"
+
+
 class CommandSchema(Schema):
     """A command's body: a field that nobody asked for is a mistake of the caller's, so it is named."""
 
@@ -42,27 +50,37 @@ class CommandSchema(Schema):
 
 
 class PlaceOrderBody(CommandSchema):
+    model_config = ConfigDict(json_schema_extra=example(customer_id="ada", total="499.99"))
+
     customer_id: CustomerId
     total: Total
     order_id: UUID | None = None
 
 
 class ShipOrderBody(CommandSchema):
+    model_config = ConfigDict(json_schema_extra=example(tracking_number="TRACK-1"))
+
     tracking_number: TrackingNumber
 
 
 class DeliverOrderBody(CommandSchema):
-    pass
+    model_config = ConfigDict(json_schema_extra=example())
 
 
 class CancelOrderBody(CommandSchema):
+    model_config = ConfigDict(json_schema_extra=example(reason="ordered twice"))
+
     reason: Reason
 
 
 class OrderReceiptDocument(Schema):
     """The answer of every command."""
 
+    model_config = ConfigDict(
+        json_schema_extra=example(order_id=AN_ORDER_ID, status="created", version=1, position=2)
+    )
+
     order_id: UUID
-    status: str = Field(examples=["created"])
+    status: str
     version: int
     position: int

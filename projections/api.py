@@ -39,6 +39,16 @@ from projections.subscriptions import CUSTOMERS, ORDERS
 
 customers_router = Router(tags=["customers"])
 
+_ETAG = {"schema": {"type": "string"}, "example": etag(2)}
+CONDITIONAL: dict[str, Any] = {
+    "parameters": [
+        {"in": "header", "name": "If-None-Match", "schema": {"type": "string"}, "example": etag(1)},
+    ],
+    "responses": {
+        200: {"headers": {"ETag": _ETAG}},
+        304: {"description": "Not Modified", "headers": {"ETag": _ETAG}},
+    },
+}
 ERRORS: dict[type[Exception], Answer] = {UnknownCustomerError: Answer(404, "not-found")}
 
 
@@ -58,7 +68,7 @@ def list_orders(request: HttpRequest, query: Query[OrderListQuery]) -> OrderList
     )
 
 
-@orders_router.get("/{order_id}", auth=READ, response=OrderDocument)
+@orders_router.get("/{order_id}", auth=READ, response=OrderDocument, openapi_extra=CONDITIONAL)
 def get_order(
     request: HttpRequest, response: HttpResponse, order_id: UUID, wait_for: Position | None = None
 ) -> OrderDocument | HttpResponse:

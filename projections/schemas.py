@@ -5,10 +5,10 @@ from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from ninja import Schema
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from eventsource_app.http.wait_for import Position
-from orders.schemas import CustomerId, Money
+from orders.schemas import AN_ORDER_ID, CustomerId, Money, example
 from projections.cursors import decode_cursor
 
 StatusName = Literal["created", "shipped", "delivered", "cancelled"]
@@ -19,7 +19,30 @@ def _given_out(cursor: str) -> str:
     return cursor
 
 
+_ORDER: dict[str, Any] = {
+    "order_id": AN_ORDER_ID,
+    "customer_id": "ada",
+    "total": "499.99",
+    "status": "shipped",
+    "tracking_number": "TRACK-1",
+    "version": 2,
+    "position": 3,
+}
+_EVENT: dict[str, Any] = {
+    "position": 2,
+    "version": 1,
+    "event_id": "0190a000-0000-7000-8000-000000000002",
+    "event_type": "OrderCreated",
+    "occurred_at": "2026-11-23T20:41:03.572Z",
+    "recorded_at": "2026-11-23T20:41:03.587Z",
+    "correlation_id": "0190a000-0000-7000-8000-00000000000c",
+    "data": {"customer_id": "ada", "total": "499.99"},
+}
+
+
 class OrderDocument(Schema):
+    model_config = ConfigDict(json_schema_extra=example(**_ORDER))
+
     order_id: UUID
     customer_id: str
     total: Money
@@ -30,6 +53,8 @@ class OrderDocument(Schema):
 
 
 class OrderListDocument(Schema):
+    model_config = ConfigDict(json_schema_extra=example(items=[_ORDER], next_cursor="AQAAAAAAAAAD"))
+
     items: list[OrderDocument]
     next_cursor: str | None
 
@@ -54,11 +79,17 @@ class EventDocument(Schema):
 
 
 class OrderHistoryDocument(Schema):
+    model_config = ConfigDict(json_schema_extra=example(order_id=AN_ORDER_ID, events=[_EVENT]))
+
     order_id: UUID
     events: list[EventDocument]
 
 
 class CustomerDocument(Schema):
+    model_config = ConfigDict(
+        json_schema_extra=example(customer_id="ada", order_count=1, total_spent="499.99")
+    )
+
     customer_id: str
     order_count: int
     total_spent: Money

@@ -3,12 +3,16 @@
 from typing import Any
 
 from eventsource_app.observability.pool import forget_connections, log_pool
-from settings import metric_files
+from settings import env, metric_files
 from settings.database import plan_from
 from settings.env import environment
 from settings.logging import logging_config
+from settings.unreadable_requests import answer_with_problems
 
+# A caller is better served by an early 503 than by half a minute of silence; commands and workers may wait longer.
+env.default("DB_POOL_TIMEOUT", "5")
 _env = environment()
+answer_with_problems()
 
 wsgi_app = "settings.wsgi:application"
 bind = f"{_env.bind_address}:{_env.port}"

@@ -2,15 +2,15 @@
 
 from django.contrib import admin
 from django.urls import URLPattern, URLResolver, include, path
-from ninja import NinjaAPI
 
+from eventsource_app.http.access import restricted
 from eventsource_app.http.api_errors import install_error_handlers
-from eventsource_app.http.callers import restricted
 from eventsource_app.http.json_body import StrictJsonParser
+from eventsource_app.http.openapi import DescribedAPI
 from orders import api as orders_api
 from projections import api as projections_api
 
-api = NinjaAPI(
+api = DescribedAPI(
     title="Orders",
     version="1.0.0",
     description="Commands are stored as events; the read models follow a moment later.",

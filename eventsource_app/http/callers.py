@@ -4,13 +4,11 @@
 API answers with a problem document.
 """
 
-from collections.abc import Callable
-from functools import wraps
 from importlib import import_module
 from typing import Any, Final
 
 from django.conf import settings
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest
 from ninja.security import HttpBearer
 from ninja.utils import check_csrf
 
@@ -104,33 +102,21 @@ def identify(request: HttpRequest) -> Principal | None:
     """Return who calls; None for nobody, where nobody need say. Raises ``UnauthenticatedError``, ``ThrottledError``."""
     header = request.headers.get("Authorization")
     if header is not None:
-        return _bearer(header) or _refuse(
+        return _bearer(header) or refuse(
             request, "This token is not valid, or not any more.", "invalid_token"
         )
     principal = _session_user(request)
     if principal is not None or not api_config().authentication_required:
         return principal
-    return _refuse(
+    return refuse(
         request, "Send a token, as in Authorization: Bearer est_…; `manage.py api_token create` makes one."
     )
 
 
-def restricted(what: str) -> Callable[[Callable[..., HttpResponse]], Callable[..., HttpResponse]]:
-    """Decorate a view that the configuration opens to all, to any valid caller, or to nobody (``docs``, ``metrics``)."""
-
-    def decorate(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
-        @wraps(view)
-        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-            access = getattr(api_config(), what)
-            if access == "off":
-                raise Http404
-            if access == "token" and identify(request) is None:
-                _refuse(request, "Send a token, as in Authorization: Bearer est_…, or log in to the admin.")
-            return view(request, *args, **kwargs)
-
-        return guarded
-
-    return decorate
+def refuse(request: HttpRequest, sentence: str, error: str = "") -> Principal:
+    """Count the failure against its address, and raise ``UnauthenticatedError`` (or ``ThrottledError``)."""
+    throttle(f"failures:{address_of(request)}", api_config().failure_throttle)
+    raise UnauthenticatedError(sentence, error)
 
 
 def address_of(request: HttpRequest) -> str:
@@ -145,12 +131,6 @@ def address_of(request: HttpRequest) -> str:
 def _bearer(header: str) -> Principal | None:
     scheme, _, token = header.partition(" ")
     return principal_of(token.strip()) if scheme.lower() == "bearer" else None
-
-
-def _refuse(request: HttpRequest, sentence: str, error: str = "") -> Principal:
-    """Count the failure against its address, and refuse."""
-    throttle(f"failures:{address_of(request)}", api_config().failure_throttle)
-    raise UnauthenticatedError(sentence, error)
 
 
 def _session_user(request: HttpRequest) -> Principal | None:

@@ -27,6 +27,8 @@ POLL_SECONDS: Final = 0.05
 # With notifications a poll only makes up for a lost one.
 LISTENING_POLL_SECONDS: Final = 0.5
 IDLE_SECONDS: Final = 10.0
+# The log's first position holds no event, so whoever waits for it has nothing to wait for.
+NEVER_USED: Final = 1
 
 ROWS: Final = "SELECT subscription, partition, partition_count, position FROM eventsource_app_checkpoint"
 # Where no aggregate is asked about, it is the one of the event at the position.
@@ -76,7 +78,7 @@ class Look:
     is_parked: bool
 
     def meets(self, goal: Goal) -> bool:
-        return self.reached is not None and self.reached >= goal.position
+        return max(self.reached or 0, NEVER_USED) >= goal.position
 
 
 def look(goal: Goal, using: str = DEFAULT_DB_ALIAS) -> Look:

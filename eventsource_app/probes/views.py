@@ -7,6 +7,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from health_check.views import HealthCheckView
 
+from eventsource_app.http.access import restricted
 from eventsource_app.probes.checks import LivenessCheck, ReadinessCheck, SubscriptionsCheck, shown
 from eventsource_app.probes.exposition import CONTENT_TYPE, metrics_text
 
@@ -40,6 +41,7 @@ class LiveView(ProbeView):
 
 @never_cache
 @require_safe
+@restricted("metrics")
 def metrics(request: HttpRequest) -> HttpResponse:
     """Answer 200 also while the database is away: then ``eventsource_database_up`` is 0."""
     return HttpResponse(metrics_text(), content_type=CONTENT_TYPE)

@@ -140,15 +140,20 @@ def test_the_probes_stay_open(url: str) -> None:
     assert nobody().get(url).status_code in (200, 503)
 
 
-@pytest.mark.parametrize("url", ["/api/docs", "/api/openapi.json"])
-def test_the_documentation_is_open_or_not_by_setting(
-    url: str, api: Client, configure_api: ConfigureApi
+@pytest.mark.parametrize(
+    ("url", "what"), [("/api/docs", "docs"), ("/api/openapi.json", "docs"), ("/metrics", "metrics")]
+)
+def test_documentation_and_metrics_are_open_or_not_by_setting(
+    url: str, what: str, api: Client, configure_api: ConfigureApi
 ) -> None:
     assert nobody().get(url).status_code == 200
-    configure_api(docs="token")
+    configure_api(**{what: "token"})
     assert_problem(nobody().get(url), 401)
     assert api.get(url).status_code == 200
-    configure_api(docs="off")
+    assert desk_user().get(url).status_code == 200
+    configure_api(**{what: "token"}, authentication_required=False)
+    assert_problem(nobody().get(url), 401)
+    configure_api(**{what: "off"})
     assert_problem(api.get(url), 404)
 
 
