@@ -9,10 +9,10 @@ from typing import Any, Final
 
 from django.apps import AppConfig
 from django.core import checks
-from django.db import DEFAULT_DB_ALIAS
 
 from eventsource_app.checks.readiness import Item, Verdict, database_items, settings_items
 from eventsource_app.checks.readiness.questions import QUESTIONS
+from eventsource_app.store.session import log_database
 
 TAG: Final = "production"
 LEVELS: Final = {Verdict.FAIL: checks.ERROR, Verdict.WARN: checks.WARNING, Verdict.ASK: checks.INFO}
@@ -23,9 +23,7 @@ def check_production(
     app_configs: Sequence[AppConfig] | None, databases: Sequence[str] | None = None, **_: Any
 ) -> list[checks.CheckMessage]:
     if not databases:
-        return _messages(
-            [item for item in settings_items(DEFAULT_DB_ALIAS) if item.verdict is not Verdict.ASK]
-        )
+        return _messages([item for item in settings_items(log_database()) if item.verdict is not Verdict.ASK])
     items = settings_items(databases[0])
     for alias in databases:
         items += database_items(alias)

@@ -17,14 +17,14 @@ from hashlib import sha256
 from typing import Any, Final
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS, transaction
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 
 from eventsource_app.events.identifiers import derived_id, derived_ids
 from eventsource_app.exceptions import EventSourceError
 from eventsource_app.http.callers import caller_of
 from eventsource_app.observability.metrics import idempotency_replays
-from eventsource_app.store.session import Row, execute, fetch_one
+from eventsource_app.store.session import Row, execute, fetch_one, log_database
 from eventsource_app.subscriptions.pruning import delete_in_chunks, prunable
 
 HEADER: Final = "Idempotency-Key"
@@ -147,12 +147,13 @@ def keyed_request(request: HttpRequest, caller: str) -> KeyedRequest:
 
 
 def answer_once(
-    keyed: KeyedRequest, run: Callable[[], HttpResponse], using: str = DEFAULT_DB_ALIAS
+    keyed: KeyedRequest, run: Callable[[], HttpResponse], using: str | None = None
 ) -> HttpResponse:
     """Return the first answer to this request, now or again; raises ``KeyInFlightError``, ``KeyReusedError``, ``KeyForgottenError``.
 
     A command inside a transaction does not decide again after a lost race, so the whole transaction is tried again.
     """
+    using = using or log_database()
     for attempt in range(1, ATTEMPTS + 1):
         with transaction.atomic(using=using):
             response = _answer(using, keyed, run)

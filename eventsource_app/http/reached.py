@@ -15,11 +15,10 @@ from typing import Any, Final
 from uuid import UUID
 
 import psycopg
-from django.db import DEFAULT_DB_ALIAS
 
 from eventsource_app.store.fence import HEAD
 from eventsource_app.store.notifications import PROGRESS_CHANNEL, connect
-from eventsource_app.store.session import fetch_all, option
+from eventsource_app.store.session import fetch_all, log_database, option
 from eventsource_app.store.slots import slot_of
 from eventsource_app.subscriptions.dead_letters import OPEN
 
@@ -81,7 +80,7 @@ class Look:
         return max(self.reached or 0, NEVER_USED) >= goal.position
 
 
-def look(goal: Goal, using: str = DEFAULT_DB_ALIAS) -> Look:
+def look(goal: Goal) -> Look:
     """Ask the database once, on the caller's connection."""
     params = {
         "aggregate": goal.aggregate_id,
@@ -89,15 +88,14 @@ def look(goal: Goal, using: str = DEFAULT_DB_ALIAS) -> Look:
         "subscription": goal.subscription,
         "slot": goal.slot,
     }
-    [row] = fetch_all(using, LOOK, params)
+    [row] = fetch_all(log_database(), LOOK, params)
     return Look(*row)
 
 
 class Watcher:
     """The thread of one process that looks for all who wait."""
 
-    def __init__(self, using: str = DEFAULT_DB_ALIAS) -> None:
-        self._using = using
+    def __init__(self) -> None:
         self._changed = threading.Condition()
         self._waiting_count = 0
         self._rows: list[tuple[str, int, int, int]] = []
@@ -134,7 +132,7 @@ class Watcher:
 
     def _run(self) -> None:
         try:
-            with connect(self._using) as connection:
+            with connect(log_database()) as connection:
                 poll = LISTENING_POLL_SECONDS if _listen(connection) else POLL_SECONDS
                 idle_since = time.monotonic()
                 while not self._ends(idle_since):

@@ -13,11 +13,9 @@ from functools import cache
 from math import ceil
 from typing import Final
 
-from django.db import DEFAULT_DB_ALIAS
-
 from eventsource_app.exceptions import EventSourceError
 from eventsource_app.http.config import Rate
-from eventsource_app.store.session import fetch_one
+from eventsource_app.store.session import fetch_one, log_database
 from eventsource_app.subscriptions.pruning import DAY_SECONDS, delete_in_chunks, prunable
 
 MAX_LEASE: Final = 100
@@ -76,7 +74,7 @@ class Throttles:
         if self._spend_leased(caller):
             return
         granted, permits = fetch_one(
-            DEFAULT_DB_ALIAS,
+            log_database(),
             TAKE,
             {
                 "caller": caller[:200],

@@ -15,14 +15,13 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Final
 
-from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from eventsource_app.exceptions import EventSourceError
 from eventsource_app.http.config import api_config
 from eventsource_app.models import ApiToken
-from eventsource_app.store.session import execute, fetch_all
+from eventsource_app.store.session import execute, fetch_all, log_database
 from eventsource_app.subscriptions.pruning import delete_in_chunks, prunable
 
 _TOKEN: Final = re.compile(r"est_([a-z2-7]{10})_([A-Za-z0-9_-]{43})")
@@ -145,11 +144,11 @@ known: Final = KnownTokens()
 
 
 def _look_up(prefix: str, digest: str) -> Principal | None:
-    for stored, name, scopes, is_stale in fetch_all(DEFAULT_DB_ALIAS, FIND, (prefix,)):
+    for stored, name, scopes, is_stale in fetch_all(log_database(), FIND, (prefix,)):
         if not hmac.compare_digest(stored, digest):
             return None
         if is_stale:
-            execute(DEFAULT_DB_ALIAS, NOTE_USE, (prefix,))
+            execute(log_database(), NOTE_USE, (prefix,))
         principal = Principal(f"token:{name}", frozenset(scopes))
         known.put(digest, principal)
         return principal

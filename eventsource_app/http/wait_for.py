@@ -13,7 +13,7 @@ from functools import wraps
 from typing import Annotated, Any, Final
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections
+from django.db import InterfaceError, OperationalError, connections
 from django.http import HttpRequest, HttpResponse
 from pydantic import Field
 
@@ -23,6 +23,7 @@ from eventsource_app.http.config import api_config
 from eventsource_app.http.etag import etag
 from eventsource_app.http.reached import Goal, Watcher, look
 from eventsource_app.store.fence import head_position
+from eventsource_app.store.session import log_database
 
 MAX_POSITION: Final = 2**63 - 1
 Position = Annotated[
@@ -139,7 +140,7 @@ def wait_until_reached(subscription: str, position: int | None, aggregate_id: UU
 
 def check_position(position: int | None) -> None:
     """The same for what is read from the log itself: raises ``AheadOfLogError``, and never waits."""
-    if position is not None and position > (head := head_position(DEFAULT_DB_ALIAS)):
+    if position is not None and position > (head := head_position(log_database())):
         raise AheadOfLogError(position, head)
 
 
@@ -183,6 +184,8 @@ def preferred_seconds(request: HttpRequest) -> float | None:
 
 
 def _reaches(goal: Goal, seconds: float) -> bool:
+    if connections[log_database()].in_atomic_block:
+        return False  # as with ATOMIC_REQUESTS: nobody can follow what is not committed yet, and waiting would hold all up
     try:
         seen = look(goal)
         if not seen.is_parked and not seen.meets(goal):
@@ -199,11 +202,12 @@ def _represent(response: HttpResponse, representation: Representation | None) ->
         response["ETag"] = etag(representation.version)
 
 
-def _wait(goal: Goal, seconds: float, using: str = DEFAULT_DB_ALIAS) -> None:
+def _wait(goal: Goal, seconds: float) -> None:
+    connection = connections[log_database()]
     room.enter(api_config().waiter_count)
     try:
-        if not connections[using].in_atomic_block:
-            connections[using].close()  # back to the pool: who waits needs none
+        if not connection.in_atomic_block:
+            connection.close()  # back to the pool: who waits needs none
         watcher.wait(goal, seconds)
     finally:
         room.leave()

@@ -54,10 +54,11 @@ class Supervision:
 
 def worker_command(names: list[str], options: list[str]) -> list[str]:
     """Return the command line of one supervised worker: this very program, with one process."""
-    return [sys.executable, *_interpreter_script(), "run_subscriptions", *names, *options]
+    return [sys.executable, *interpreter_script(), "run_subscriptions", *names, *options]
 
 
-def _interpreter_script() -> list[str]:
+def interpreter_script() -> list[str]:
+    """Return how this program is named on its interpreter's command line."""
     main = sys.modules["__main__"]
     if getattr(main, "__spec__", None) is not None:
         return ["-m", main.__spec__.name.removesuffix(".__main__")]  # type: ignore[union-attr]

@@ -10,6 +10,7 @@ from health_check import HealthCheck
 from health_check.exceptions import ServiceUnavailable
 
 from eventsource_app.probes.bounded import DatabaseHangsError, ask
+from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions.health import (
     HealthReport,
     LivenessReport,
@@ -25,7 +26,7 @@ AnyReport = HealthReport | ReadinessReport | LivenessReport
 class ReportCheck(HealthCheck):  # type: ignore[misc]  # the library has no types
     """A check whose answer is a document; it fails when the document's status code does."""
 
-    using: str = "default"
+    using: str = field(default_factory=log_database)
     report: AnyReport | None = field(default=None, init=False, repr=False)
 
     timeout = timedelta(seconds=5)  # far beyond the patience of ``ask``

@@ -10,6 +10,7 @@ from health_check.views import HealthCheckView
 from eventsource_app.http.access import restricted
 from eventsource_app.probes.checks import LivenessCheck, ReadinessCheck, SubscriptionsCheck, shown
 from eventsource_app.probes.exposition import CONTENT_TYPE, metrics_text
+from eventsource_app.store.session import log_database
 
 
 class ProbeView(HealthCheckView):  # type: ignore[misc]  # the library has no types
@@ -44,4 +45,4 @@ class LiveView(ProbeView):
 @restricted("metrics")
 def metrics(request: HttpRequest) -> HttpResponse:
     """Answer 200 also while the database is away: then ``eventsource_database_up`` is 0."""
-    return HttpResponse(metrics_text(), content_type=CONTENT_TYPE)
+    return HttpResponse(metrics_text(log_database()), content_type=CONTENT_TYPE)

@@ -20,7 +20,7 @@ from eventsource_app.store.reading import (
     feed_statement,
 )
 from eventsource_app.store.recorded_event import RecordedEvent
-from eventsource_app.store.session import Row, fetch_all, option
+from eventsource_app.store.session import Row, fetch_all, log_database, option
 from eventsource_app.store.streams import AppendResult, ExpectedVersion, StreamId, WrongExpectedVersionError
 
 Types = Iterable[str | type[DomainEvent]]
@@ -35,19 +35,19 @@ class FeedPage:
 
 
 class EventStore:
-    """Events in PostgreSQL, on the Django database ``using``; it joins the caller's transaction where there is one.
+    """Events in PostgreSQL, on the Django database ``using`` (``EVENTSOURCE["DATABASE"]``, by default ``"default"``); it joins the caller's transaction where there is one.
 
     ``enable_tracing`` is taken as in the tutorial; there are no spans yet for it to turn off.
     """
 
     def __init__(
         self,
-        using: str = "default",
+        using: str | None = None,
         *,
         registry: EventRegistry = default_registry,
         enable_tracing: bool = True,
     ) -> None:
-        self.using = using
+        self.using = using or log_database()
         self.registry = registry
         self.enable_tracing = enable_tracing
 

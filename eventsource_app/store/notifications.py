@@ -105,6 +105,8 @@ def connect(using: str) -> psycopg.Connection[Any]:
     params: dict[str, Any] = dict(connections[using].get_connection_params())
     for name in ("pool", "cursor_factory", "context", "prepare_threshold"):
         params.pop(name, None)
+    if not option("PREPARED_STATEMENTS", True):
+        params["prepare_threshold"] = None
     return psycopg.connect(**{**params, "autocommit": True})
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from django.conf import settings
 from django.core.signals import setting_changed
-from django.db import connections
+from django.db import DEFAULT_DB_ALIAS, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.dispatch import receiver
 
@@ -22,6 +22,11 @@ Params = Sequence[Any] | Mapping[str, Any]
 def option(name: str, default: Any) -> Any:
     """Return one key of the ``EVENTSOURCE`` setting."""
     return _options().get(name, default)
+
+
+def log_database() -> str:
+    """Return the database alias that has the log and all that belongs to it: ``EVENTSOURCE["DATABASE"]``."""
+    return str(option("DATABASE", DEFAULT_DB_ALIAS))
 
 
 @cache

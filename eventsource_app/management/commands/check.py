@@ -3,13 +3,13 @@
 from typing import Any
 
 from django.core.management.commands import check
-from django.db import DEFAULT_DB_ALIAS
 
 from eventsource_app.checks.production import TAG
+from eventsource_app.store.session import log_database
 
 
 class Command(check.Command):
     def handle(self, *app_labels: Any, **options: Any) -> None:
         if TAG in (options["tags"] or ()) and not options["databases"]:
-            options["databases"] = [DEFAULT_DB_ALIAS]
+            options["databases"] = [log_database()]
         super().handle(*app_labels, **options)

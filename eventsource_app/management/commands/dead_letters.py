@@ -6,13 +6,13 @@ from typing import Any, Final
 from uuid import UUID
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS
 from django.db.models import Q, QuerySet
 
 from eventsource_app.management.operating import USAGE, add_who, sentences, who_asks
 from eventsource_app.models import DeadLetter
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
+from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions import letters
 from eventsource_app.subscriptions.letters import LetterResult, RetryReport
 
@@ -38,7 +38,7 @@ class Command(BaseCommand):
         parser.add_argument("--all", action="store_true")
         parser.add_argument("--reason", default="", metavar="TEXT")
         parser.add_argument("--json", action="store_true", help="one JSON document")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS)
+        parser.add_argument("--database", default=log_database())
         add_who(parser)
 
     def handle(self, *_arguments: Any, verb: str, **options: Any) -> None:

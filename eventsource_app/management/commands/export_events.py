@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS
 
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.exporting import export_events
+from eventsource_app.store.session import log_database
 
 
 class Command(BaseCommand):
@@ -24,9 +24,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE", help="the file to write, or - for standard output")
-        parser.add_argument(
-            "--database", default=DEFAULT_DB_ALIAS, help="the Django database (default: default)"
-        )
+        parser.add_argument("--database", default=log_database(), help="the database alias of the log")
 
     def handle(self, *_arguments: Any, file: str, database: str, **_options: Any) -> None:
         progress = Progress("export_events", "events", EventStore(database).head_position())

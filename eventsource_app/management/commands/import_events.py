@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS
 
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.export_line import ImportRefusedError
 from eventsource_app.store.importing import CHUNK_LINES, import_events
+from eventsource_app.store.session import log_database
 
 
 class Command(BaseCommand):
@@ -23,9 +23,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("file", metavar="FILE", help="the file to read, or - for standard input")
-        parser.add_argument(
-            "--database", default=DEFAULT_DB_ALIAS, help="the Django database (default: default)"
-        )
+        parser.add_argument("--database", default=log_database(), help="the database alias of the log")
         parser.add_argument(
             "--chunk-lines",
             type=_positive,

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import DEFAULT_DB_ALIAS, DatabaseError, InterfaceError
+from django.db import DatabaseError, InterfaceError
 
 from eventsource_app.checks.readiness import why_away
 from eventsource_app.checks.readiness.connection_rules import connections_fit
 from eventsource_app.checks.readiness.server import server_facts
-from eventsource_app.store.session import leave_pool, option
+from eventsource_app.store.session import leave_pool, log_database, option
 
 TITLES: Final = ("Workload", "Instances", "pool_size", "max_overflow", "Total")
 # The tutorial's table of usual values; its formula: total = (pool_size + max_overflow) * instances.
@@ -20,7 +20,7 @@ class Command(BaseCommand):
     help = "Prints the connection arithmetic for this deployment, against the server's max_connections."
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database alias to ask")
+        parser.add_argument("--database", default=log_database(), help="the database alias to ask")
 
     def handle(self, *args: Any, **options: Any) -> None:
         plan: Mapping[str, int] = option("POOL", {})

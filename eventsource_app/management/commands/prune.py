@@ -4,9 +4,9 @@ from argparse import ArgumentTypeError
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import DEFAULT_DB_ALIAS
 
 from eventsource_app.http import idempotency, throttles, tokens  # noqa: F401 - register what they forget
+from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions.pruning import DEFAULT_DAYS, prune
 
 
@@ -17,7 +17,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--days", type=_days, default=DEFAULT_DAYS, metavar="N", help="keep so many days (default: 30)"
         )
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS)
+        parser.add_argument("--database", default=log_database())
 
     def handle(self, *_arguments: Any, **options: Any) -> None:
         for name, count in prune(options["days"], using=options["database"]).items():

@@ -7,9 +7,9 @@ from textwrap import wrap
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import DEFAULT_DB_ALIAS
 
 from eventsource_app.checks.readiness import Item, Verdict, checklist, has_failures
+from eventsource_app.store.session import log_database
 
 WIDTH: Final = 130
 
@@ -20,7 +20,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--json", action="store_true", help="one JSON document")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS, help="the database alias of the log")
+        parser.add_argument("--database", default=log_database(), help="the database alias of the log")
 
     def handle(self, *args: Any, **options: Any) -> None:
         items = checklist(options["database"])

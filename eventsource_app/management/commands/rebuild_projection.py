@@ -3,11 +3,11 @@
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import DEFAULT_DB_ALIAS
 
 from eventsource_app.management.operating import add_who, sentences, who_asks
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
+from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions import SubscriptionManager
 from eventsource_app.subscriptions.control import declared
 from eventsource_app.subscriptions.rebuilding import (
@@ -32,7 +32,7 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("--no-wait", action="store_true", help="leave the replay to the workers")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS)
+        parser.add_argument("--database", default=log_database())
         add_who(parser)
 
     def handle(self, *_arguments: Any, **options: Any) -> None:

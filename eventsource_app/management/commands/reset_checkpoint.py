@@ -3,10 +3,10 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import DEFAULT_DB_ALIAS
 
 from eventsource_app.management.operating import add_who, confirm, sentences, who_asks
 from eventsource_app.store.event_store import EventStore
+from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions.rebuilding import letters_above, reset_checkpoint
 
 
@@ -20,7 +20,7 @@ class Command(BaseCommand):
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("--to", type=int, required=True, metavar="POSITION")
         parser.add_argument("--yes", "--no-input", action="store_true", dest="agreed", help="do not ask")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS)
+        parser.add_argument("--database", default=log_database())
         add_who(parser)
 
     def handle(self, *_arguments: Any, **options: Any) -> None:

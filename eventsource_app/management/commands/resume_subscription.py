@@ -3,9 +3,9 @@
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import DEFAULT_DB_ALIAS
 
 from eventsource_app.management.operating import add_who, sentences, who_asks
+from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions.control import resume
 
 
@@ -14,7 +14,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("name", metavar="NAME")
-        parser.add_argument("--database", default=DEFAULT_DB_ALIAS)
+        parser.add_argument("--database", default=log_database())
         add_who(parser)
 
     def handle(self, *_arguments: Any, **options: Any) -> None:

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import Any, Final
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from eventsource_app.management.autoreload import REASON, CodeWatcher, restart
 from eventsource_app.management.supervision import Supervision, worker_command
 from eventsource_app.observability.pool import log_pool
 from eventsource_app.probes.worker_server import WorkerProbes
+from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.notifications import close_wake_ups
-from eventsource_app.store.session import leave_pool, option
+from eventsource_app.store.session import leave_pool, log_database, option
 from eventsource_app.subscriptions import ShutdownResult, SubscriptionManager, declared_subscriptions
 from eventsource_app.subscriptions.checkpoints import LEASE_SECONDS
 from eventsource_app.subscriptions.config import ConfigurationError, HealthCheckConfig
@@ -43,6 +45,12 @@ class Command(BaseCommand):
             help="serve /health* here; process n of N takes P + n - 1",
         )
         parser.add_argument("--heartbeat-file", type=_file, metavar="F", help="touched while the loops move")
+        parser.add_argument("--database", default=log_database(), help="the database alias of the log")
+        parser.add_argument(
+            "--reload",
+            action=BooleanOptionalAction,
+            help="start anew when the code changes (default: with DEBUG)",
+        )
         parser.add_argument("--shutdown-timeout", type=_seconds, default=None, metavar="S")
         parser.add_argument("--drain-timeout", type=_seconds, default=None, metavar="S")
 
@@ -56,21 +64,35 @@ class Command(BaseCommand):
         if options["processes"] > 1:
             sys.exit(self._supervise(options))
         log_pool({**option("POOL", {}), "processes": options["one_of"] or 1})
-        leave_pool("default")
+        leave_pool(options["database"])
         manager = self._manager(options)
         for subscription in self._chosen(options["names"]):
             manager.subscribe(subscription.projection, subscription.config, subscription.name)
-        with self._probes(manager, options["probe_port"]):
+        watcher = self._watcher(manager, options)
+        with self._probes(manager, options["probe_port"], options["database"]):
             result = (
                 manager.run_until_caught_up() if options["until_caught_up"] else manager.run_until_shutdown()
             )
+        if watcher and watcher.changed and result.reason == REASON:
+            close_wake_ups()
+            restart()
         self._exit(manager, result, options["until_caught_up"])
+
+    def _watcher(self, manager: SubscriptionManager, options: dict[str, Any]) -> CodeWatcher | None:
+        wanted = settings.DEBUG if options["reload"] is None else options["reload"]
+        if not wanted or options["until_caught_up"]:
+            return None
+        watcher = CodeWatcher(manager.request_shutdown)
+        watcher.start()
+        return watcher
 
     def _supervise(self, options: dict[str, Any]) -> int:
         self._chosen(options["names"])  # a wrong name is told once, before anything starts
         passed = ["--one-of", str(options["processes"])]
         passed += ["--until-caught-up"] if options["until_caught_up"] else []
-        for name in ("shutdown_timeout", "drain_timeout", "pythonpath"):
+        if options["reload"] is not None:
+            passed.append("--reload" if options["reload"] else "--no-reload")
+        for name in ("shutdown_timeout", "drain_timeout", "pythonpath", "database"):
             if options[name] is not None:
                 passed += [f"--{name.replace('_', '-')}", str(options[name])]
         commands = [
@@ -82,6 +104,7 @@ class Command(BaseCommand):
 
     def _manager(self, options: dict[str, Any]) -> SubscriptionManager:
         return SubscriptionManager(
+            EventStore(options["database"]),
             shutdown_timeout=options["shutdown_timeout"] or float(option("SHUTDOWN_TIMEOUT", 60)),
             drain_timeout=options["drain_timeout"] or float(option("DRAIN_TIMEOUT", 30)),
             health_check_config=HealthCheckConfig(**option("HEALTH", {})),
@@ -91,13 +114,13 @@ class Command(BaseCommand):
         )
 
     @contextmanager
-    def _probes(self, manager: SubscriptionManager, port: int | None) -> Iterator[None]:
+    def _probes(self, manager: SubscriptionManager, port: int | None, using: str) -> Iterator[None]:
         """Answer from before the start, truthfully: until then the process is neither ready nor alive."""
         if port is None:
             yield
             return
         try:
-            probes = WorkerProbes(manager, str(option("PROBE_ADDRESS", "127.0.0.1")), port)
+            probes = WorkerProbes(manager, str(option("PROBE_ADDRESS", "127.0.0.1")), port, using)
         except OSError as error:
             raise CommandError(
                 f"Probe port {port} cannot be used ({error.strerror}); choose another."

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions.health import HealthFacts, PartitionFacts, health_facts
 
 REFRESH_SECONDS: Final = 1.0
@@ -25,7 +26,7 @@ class Command(BaseCommand):
             "--json", action="store_true", help="one JSON document (with --watch: one a second)"
         )
         parser.add_argument("--watch", action="store_true", help="show it again each second until Ctrl-C")
-        parser.add_argument("--database", default="default", help="the database alias of the log")
+        parser.add_argument("--database", default=log_database(), help="the database alias of the log")
 
     def handle(self, *args: Any, **options: Any) -> None:
         render = as_json if options["json"] else as_table

@@ -4,10 +4,10 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DEFAULT_DB_ALIAS
 
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
+from eventsource_app.store.session import log_database
 from eventsource_app.store.verification import verify
 
 
@@ -18,9 +18,7 @@ class Command(BaseCommand):
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument(
-            "--database", default=DEFAULT_DB_ALIAS, help="the Django database (default: default)"
-        )
+        parser.add_argument("--database", default=log_database(), help="the database alias of the log")
 
     def handle(self, *_arguments: Any, database: str, **_options: Any) -> None:
         # Positions have gaps, so the head is only about how many events there are.
