@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError, connections
 
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.subscriptions import checkpoints, heartbeats
-from eventsource_app.subscriptions.checkpoints import Lease
+from eventsource_app.subscriptions.checkpoints import CheckpointRow, Lease
 from eventsource_app.subscriptions.errors import (
     ErrorCallbacks,
     ProcessingTimeoutError,
@@ -53,6 +53,7 @@ class Lifetime:
         terms: Terms,
     ) -> None:
         self._store = store
+        self._roster = roster
         self._callbacks = callbacks
         self._stop = stop
         self._terms = terms
@@ -74,6 +75,19 @@ class Lifetime:
         with suppress(DatabaseError, InterfaceError):
             self.ownership.chores()
         self.reader.start()
+
+    def is_caught_up(self, target: int) -> bool:
+        """Say whether all is handled that can be handled here: what cannot go on is not waited for."""
+        rows = checkpoints.find(self._store.using, self._roster.names)
+        refused = self._roster.refused
+        waiting = [
+            r for r in rows if r.subscription not in refused and r.state == "running" and r.position < target
+        ]
+        return all(self._is_hopeless(row) for row in waiting)
+
+    def _is_hopeless(self, row: CheckpointRow) -> bool:
+        """Say whether a partition does not come on by this process: it is pinned to others, or the breaker is open."""
+        return not self.ownership.pin_allows(row) or self.ownership.breaker_is_open(row)
 
     def stop(self, enter: Callable[[ShutdownPhase], None]) -> ShutdownResult:
         """No more reading, running batches to their end, leases given back; ``enter`` is called with each phase."""

@@ -1,7 +1,6 @@
 """The subscription manager: owns the loops of one worker process, from start to a graceful end."""
 
 import logging
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from django.db import DatabaseError, InterfaceError, connections
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.subscriptions import checkpoints, control, dead_letters, heartbeats
 from eventsource_app.subscriptions.callbacks import load_callbacks
-from eventsource_app.subscriptions.checkpoints import CheckpointRow
 from eventsource_app.subscriptions.config import ConfigurationError, HealthCheckConfig, SubscriptionConfig
 from eventsource_app.subscriptions.control import StateChange
 from eventsource_app.subscriptions.errors import (
@@ -19,7 +17,6 @@ from eventsource_app.subscriptions.errors import (
     ErrorCallbacks,
     ErrorCategory,
     ErrorSeverity,
-    classify,
     log_critical,
     log_error,
 )
@@ -35,17 +32,14 @@ from eventsource_app.subscriptions.lifetime import Lifetime, Terms
 from eventsource_app.subscriptions.partitions import Pin
 from eventsource_app.subscriptions.projection import Projection
 from eventsource_app.subscriptions.registry import Subscription, configured
-from eventsource_app.subscriptions.retry import backoff
 from eventsource_app.subscriptions.roster import Roster
 from eventsource_app.subscriptions.shutdown import ShutdownPhase, ShutdownResult, StopRequest
-from eventsource_app.subscriptions.signals import StopSignals
+from eventsource_app.subscriptions.signals import POLL_SECONDS, StopSignals
+from eventsource_app.subscriptions.starting import start_when_possible
 
 logger = logging.getLogger("eventsource.manager")
 NOT_STARTED = "manager not initialized"
 NO_ANSWER = "waiting for the database, which does not answer"
-POLL_SECONDS = 0.05
-# How a process that starts while the database is away tries again.
-STARTING = SubscriptionConfig(initial_retry_delay=0.25, max_retry_delay=5)
 
 
 class NotMigratedError(ConfigurationError):
@@ -165,7 +159,7 @@ class SubscriptionManager:
         def is_caught_up() -> bool:
             if not target:
                 target.append(self.event_store.head_position())
-            return self._is_caught_up(target[0])
+            return self._lifetime is not None and self._lifetime.is_caught_up(target[0])
 
         return self._run_until(is_caught_up)
 
@@ -260,38 +254,19 @@ class SubscriptionManager:
     def _run_until(self, finished: Callable[[], bool]) -> ShutdownResult:
         self._renew_stop()
         with StopSignals(self.request_shutdown) as signals:
-            self._start_when_possible(signals)
+            try:
+                start_when_possible(self.start, self._note_waiting, self._stop, signals)
+            finally:
+                self._waits_for = ""
             while not self._stop and not self._asked(finished):
                 signals.wait(POLL_SECONDS)
             return self.stop(self._stop.reason or "caught up")
 
-    def _start_when_possible(self, signals: StopSignals) -> None:
-        """Start, or wait for the database and try again: a worker may come up before it does."""
-        failures = 0
-        try:
-            while not self._stop:
-                try:
-                    return self.start()
-                except (DatabaseError, InterfaceError) as error:
-                    if classify(error).category is not ErrorCategory.INFRASTRUCTURE:
-                        raise
-                    failures += 1
-                    self._wait_for_database(error, backoff(failures, STARTING), signals)
-        finally:
-            self._waits_for = ""
-
-    def _wait_for_database(self, error: Exception, seconds: float, signals: StopSignals) -> None:
+    def _note_waiting(self) -> None:
         self._waits_for = NO_ANSWER
+        connections[self._using].close()
         if self._terms.heartbeat_file is not None:
             self._terms.heartbeat_file.touch()
-        connections[self._using].close()
-        logger.warning(
-            "Manager waits for the database",
-            extra={"error_message": str(error).strip(), "delay_seconds": seconds},
-        )
-        until = time.monotonic() + seconds
-        while not self._stop and time.monotonic() < until:
-            signals.wait(POLL_SECONDS)
 
     def _asked(self, finished: Callable[[], bool]) -> bool:
         """While the database is away nobody can say whether all is done."""
@@ -300,23 +275,6 @@ class SubscriptionManager:
         except (DatabaseError, InterfaceError):
             connections[self._using].close()
             return False
-
-    def _is_caught_up(self, target: int) -> bool:
-        """Say whether all is handled that can be: what cannot go on is not waited for."""
-        rows = checkpoints.find(self._using, self._roster.names)
-        waiting = [
-            r
-            for r in rows
-            if r.subscription not in self.refused and r.state == "running" and r.position < target
-        ]
-        return all(self._is_hopeless(row) for row in waiting)
-
-    def _is_hopeless(self, row: CheckpointRow) -> bool:
-        """Say whether a partition will not come on by this process: it is pinned to others, or the breaker is open."""
-        if self._lifetime is None:
-            return False
-        ownership = self._lifetime.ownership
-        return not ownership.pin_allows(row) or ownership.breaker_is_open(row)
 
     def _renew_stop(self) -> None:
         """A request stands until a stop has answered it; then the manager may be started again."""

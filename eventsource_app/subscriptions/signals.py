@@ -16,6 +16,7 @@ from typing import Any, Final, Self
 
 # A terminal or `make` sends one Ctrl-C to the whole process group, and a supervisor passes its own on.
 SAME_REQUEST_SECONDS: Final = 1.0
+POLL_SECONDS: Final = 0.05  # how often a loop in the main thread looks whether it is done
 SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
 

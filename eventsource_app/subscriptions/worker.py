@@ -3,15 +3,12 @@
 import logging
 import threading
 import time
-from contextlib import suppress
-from typing import Any, Final
+from typing import Final
 
-import psycopg
-from django.db import DatabaseError, InterfaceError, connections
+from django.db import DatabaseError, InterfaceError
 
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.recorded_event import RecordedEvent
-from eventsource_app.store.session import fetch_one, leave_pool, option
 from eventsource_app.subscriptions import checkpoints
 from eventsource_app.subscriptions.checkpoints import Lease
 from eventsource_app.subscriptions.circuit_breaker import BreakerState, CircuitBreaker
@@ -32,16 +29,13 @@ from eventsource_app.subscriptions.redelivery import Redelivery
 from eventsource_app.subscriptions.registry import Subscription
 from eventsource_app.subscriptions.retry import backoff
 from eventsource_app.subscriptions.shutdown import StopRequest
+from eventsource_app.subscriptions.worker_session import WorkerSession
 
 logger = logging.getLogger("eventsource.worker")
 TICK_SECONDS: Final = 0.5
 # An idle worker looks at its row so often: a pause, a rebuild, a lost lease are seen within this time.
 LOOK_SECONDS: Final = 1.0
 RETRY_SHARE: Final = 10
-SESSION_SETTINGS: Final = """
-SELECT set_config('statement_timeout', %s, false), set_config('idle_in_transaction_session_timeout', %s, false),
-       set_config('lock_timeout', '5000', false), set_config('client_connection_check_interval', '5000', false)
-"""
 
 
 class Worker:
@@ -78,7 +72,7 @@ class Worker:
         self._leaving = False
         self._must_resync = False
         self.released = False
-        self._driver: psycopg.Connection[Any] | None = None
+        self._session = WorkerSession(using, config.processing_timeout, self.patience_seconds)
         self.beat_at = time.monotonic()
         name = f"{subscription.name}-{lease.partition}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -125,11 +119,8 @@ class Worker:
 
     def interrupt(self) -> None:
         """Cancel the statement that the worker hangs in, from another thread."""
-        driver = self._driver
-        if driver is None or not self.is_alive:
-            return
-        with suppress(psycopg.Error, OSError):  # it has ended meanwhile, or the server is away
-            driver.cancel_safe(timeout=1)
+        if self.is_alive:
+            self._session.cancel()
 
     def _beat(self) -> None:
         self.beat_at = time.monotonic()
@@ -138,7 +129,7 @@ class Worker:
         return bool(self._stop) or self._leaving
 
     def _run(self) -> None:
-        leave_pool(self._using)
+        self._session.begin()
         try:
             while not self._is_stopping():
                 self._beat()
@@ -149,14 +140,7 @@ class Worker:
         except Exception:
             logger.exception("Worker ended by an error of its own", extra=self._about())
         finally:
-            self._disconnect()
-
-    def _disconnect(self) -> None:
-        """Close for good: a connection with settings of ours must not go back to a pool."""
-        if self._driver is not None:
-            self._driver.close()
-            self._driver = None
-        connections[self._using].close()
+            self._session.close()
 
     def _guarded_step(self) -> None:
         """One step, and what follows from how it ended. Nothing here asks the database: that may be what failed."""
@@ -181,7 +165,7 @@ class Worker:
 
     def step(self) -> None:
         """Deliver one page, or do what is due while there is none."""
-        self._prepare_session()
+        self._session.open()
         if self._must_resync:
             self._resync()
         self._renew_if_due()
@@ -191,18 +175,6 @@ class Worker:
         if page is not None:
             self._deliver(page)
         return self._retry_if_due(is_idle=page is None)
-
-    def _prepare_session(self) -> None:
-        """Bound what a new connection may do to the others: hang in a statement, or vanish with the row's lock."""
-        connection = connections[self._using]
-        connection.ensure_connection()
-        if connection.connection is self._driver:
-            return
-        if option("SESSION_SETTINGS", True):
-            timeout = self.subscription.config.processing_timeout
-            idle = timeout + self._lease_seconds
-            fetch_one(self._using, SESSION_SETTINGS, (f"{timeout * 1000:.0f}", f"{idle * 1000:.0f}"))
-        self._driver = connection.connection
 
     def _next_page(self) -> Page | None:
         """Return what to deliver; a stretch without events waits a moment for some, so that it costs no commit."""
@@ -275,7 +247,7 @@ class Worker:
             "Subscription waits for the database",
             extra={**self._about(), "error_message": str(error), "delay_seconds": delay},
         )
-        self._disconnect()
+        self._session.close()
         self._must_resync = True
         self._wait(delay)
 

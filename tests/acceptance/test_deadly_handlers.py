@@ -91,18 +91,25 @@ def test_an_event_that_waits_behind_a_dead_letter_and_kills_its_process_becomes_
     assert processed(database) == {"killed-behind": 50 + shipped[0] - 1}
 
 
-def test_a_handler_that_never_comes_back_makes_its_process_not_alive(
+def test_a_handler_that_never_comes_back_makes_its_process_not_alive_and_restarts_find_its_event(
     manage: Manage, database: Database, port: int
 ) -> None:
-    fill(database, 200)
-    worker = manage("run_subscriptions", "stuck", "--probe-port", str(port), **DEADLY)
-    wait_for(lambda: status_of(port) == 200, what="alive at first")
+    fill(database, 100)  # one order of cust-1
+    for _restart in range(DEATHS):
+        worker = manage("run_subscriptions", "stuck", "--probe-port", str(port), **DEADLY)
+        wait_for(lambda: status_of(port) == 200, what="alive at first")
 
-    wait_for(lambda: status_of(port) == 503, what="not alive once the handler hangs")
+        wait_for(lambda: status_of(port) == 503, what="not alive once the handler hangs")
 
-    (told,) = worker.wait_for_log("CRITICAL ERROR in stuck")
-    assert "has not come back" in told["error_message"]
-    assert told["event_type"] == "OrderCreated"
+        (told,) = worker.wait_for_log("CRITICAL ERROR in stuck")
+        assert "has not come back" in told["error_message"]
+        assert told["event_type"] == "OrderCreated"
+        worker.signal(signal.SIGKILL)  # as a kubelet does in the end
+        worker.wait()
+    survivor = manage("run_subscriptions", "stuck", "--until-caught-up", **DEADLY)
+
+    assert survivor.wait() == 0, survivor.text()
+    assert letters(database) == [("dead", "OrderCreated", "ProcessKillerError")]
 
 
 def status_of(port: int) -> int | None:
