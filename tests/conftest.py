@@ -13,6 +13,10 @@ from settings.throwaway_postgres import running
 _run = ExitStack()
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--screenshots", metavar="DIR", help="have the browser tests put their pictures there")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Start the server in the process that owns the run; xdist's workers find it started."""
     is_worker = hasattr(config, "workerinput")
