@@ -10,7 +10,7 @@ from eventsource_app.admin import wording
 
 @pytest.mark.parametrize(
     ("seconds", "said"),
-    [(None, "–"), (0, "0 s"), (0.42, "0.4 s"), (59, "59 s"), (60, "1 min"), (7200, "2 h"), (11_100, "3 h 5 min"), (200_000, "2 days")],
+    [(None, "–"), (0, "0 s"), (0.01, "0 s"), (0.42, "0.4 s"), (59, "59 s"), (60, "1 min"), (7200, "2 h"), (11_100, "3 h 5 min"), (200_000, "2 days")],
 )  # fmt: skip
 def test_durations(seconds: float | None, said: str) -> None:
     assert wording.duration(seconds) == said
