@@ -9,7 +9,10 @@ def logging_config(level: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"correlation": {"()": "eventsource_app.observability.correlation.CorrelationFilter"}},
+        "filters": {
+            "correlation": {"()": "eventsource_app.observability.correlation.CorrelationFilter"},
+            "trace": {"()": "eventsource_app.observability.tracing.TraceFilter"},
+        },
         "formatters": {
             "json": {"()": "eventsource_app.observability.json_logging.JsonLineFormatter"},
             "access": {"()": "eventsource_app.observability.json_logging.AccessLineFormatter"},
@@ -30,4 +33,4 @@ def logging_config(level: str) -> dict[str, Any]:
 
 
 def _handler(formatter: str) -> dict[str, Any]:
-    return {"class": "logging.StreamHandler", "formatter": formatter, "filters": ["correlation"]}
+    return {"class": "logging.StreamHandler", "formatter": formatter, "filters": ["correlation", "trace"]}

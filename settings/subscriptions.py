@@ -35,6 +35,11 @@ def eventsource(env: Environment) -> dict[str, Any]:
         "POOL": plan_from(env).to_dict(),
         **through_pooler(env),
         "API": api(env),
+        "TRACING": {
+            "endpoint": env.otlp_endpoint,
+            "service_name": env.service_name,
+            "service_version": env.service_version,
+        },
     }
 
 

@@ -2,7 +2,8 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -13,13 +14,16 @@ from eventsource_app.aggregates.snapshot_policy import SnapshotPolicy
 from eventsource_app.aggregates.snapshotting import Snapshotter
 from eventsource_app.events.event import DomainEvent
 from eventsource_app.exceptions import EventSourceError
+from eventsource_app.observability import tracing
 from eventsource_app.observability.correlation import (
     current_actor_id,
     current_causation_id,
     current_correlation_id,
 )
+from eventsource_app.observability.spans import Spans
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.recorded_event import RecordedEvent
+from eventsource_app.store.spans import aggregate_span, stamped
 from eventsource_app.store.streams import AppendResult, ExpectedVersion, StreamId, WrongExpectedVersionError
 
 Aggregate = TypeVar("Aggregate", bound=AggregateRoot)  # type: ignore[type-arg]
@@ -71,15 +75,9 @@ class AggregateRepository(Generic[Aggregate]):
 
     def load_or_create(self, aggregate_id: UUID) -> Aggregate:
         """Return the aggregate as it is, or a new one where there is none."""
-        aggregate = self._factory(aggregate_id)
-        stream = StreamId(self._type, aggregate_id)
-        if self._snapshots is not None and self._snapshots.restore(aggregate, stream):
-            return aggregate
-        recorded = self._store.read_stream(stream)
-        position = recorded[-1].position if recorded else 0
-        aggregate.load_from_history(item.event for item in _handing_over(recorded))
-        aggregate.mark_stored(position)
-        return aggregate
+        stream, spans = StreamId(self._type, aggregate_id), self._spans()
+        with aggregate_span(spans, "load", stream) if spans else nullcontext():
+            return self._load(aggregate_id, stream)
 
     def exists(self, aggregate_id: UUID) -> bool:
         return self._store.stream_version(StreamId(self._type, aggregate_id)) > 0
@@ -92,16 +90,13 @@ class AggregateRepository(Generic[Aggregate]):
         """
         if not aggregate.uncommitted_events:
             return AppendResult(aggregate.version, aggregate.position)
-        aggregate.replace_uncommitted([_with_context(event) for event in aggregate.uncommitted_events])
-        events = aggregate.uncommitted_events
-        before = aggregate.version - len(events)
-        stream = StreamId(self._type, aggregate.aggregate_id)
-        result = self._store.append(stream, events, ExpectedVersion.exact(before))
-        aggregate.mark_stored(result.position)
-        if self._snapshots is not None:
-            last = RecordedEvent(result.position, events[-1], events[-1].occurred_at)
-            self._snapshots.take_if_due(aggregate, stream, before, last)
-        return result
+        spans, stream = self._spans(), StreamId(self._type, aggregate.aggregate_id)
+        events = [_with_context(event) for event in aggregate.uncommitted_events]
+        if spans is None:
+            return self._save(aggregate, stream, events)
+        cause = spans.traceparent()
+        with aggregate_span(spans, "save", stream):
+            return self._save(aggregate, stream, stamped(events, cause))
 
     def execute(
         self, aggregate_id: UUID, command: Callable[[Aggregate], object], retries: int = RETRIES
@@ -123,6 +118,26 @@ class AggregateRepository(Generic[Aggregate]):
             time.sleep(_delay(attempt))
             attempt += 1
 
+    def _load(self, aggregate_id: UUID, stream: StreamId) -> Aggregate:
+        aggregate = self._factory(aggregate_id)
+        if self._snapshots is not None and self._snapshots.restore(aggregate, stream):
+            return aggregate
+        recorded = self._store.read_stream(stream)
+        position = recorded[-1].position if recorded else 0
+        aggregate.load_from_history(item.event for item in _handing_over(recorded))
+        aggregate.mark_stored(position)
+        return aggregate
+
+    def _save(self, aggregate: Aggregate, stream: StreamId, events: Sequence[DomainEvent]) -> AppendResult:
+        aggregate.replace_uncommitted(events)
+        before = aggregate.version - len(events)
+        result = self._store.append(stream, events, ExpectedVersion.exact(before))
+        aggregate.mark_stored(result.position)
+        if self._snapshots is not None:
+            last = RecordedEvent(result.position, events[-1], events[-1].occurred_at)
+            self._snapshots.take_if_due(aggregate, stream, before, last)
+        return result
+
     def _save_through_outage(self, aggregate: Aggregate, retries: int) -> AppendResult:
         for attempt in range(retries):
             if self._in_transaction():
@@ -135,6 +150,9 @@ class AggregateRepository(Generic[Aggregate]):
                 time.sleep(_delay(attempt))
                 connections[self._store.using].close()
         return self.save(aggregate)
+
+    def _spans(self) -> Spans | None:
+        return tracing.spans if self.enable_tracing else None
 
     def _in_transaction(self) -> bool:
         return connections[self._store.using].in_atomic_block

@@ -14,6 +14,14 @@ NOT_DATA = ("request", "server_time", "taskName", "color_message")
 DETAIL = re.compile(r"^[ |]*DETAIL:.*?(?=^\s*$|\Z)", re.DOTALL | re.MULTILINE)
 # What gunicorn calls its access log's atoms -> our field names. The query string is left out: it may hold secrets.
 ACCESS_FIELDS = {"m": "method", "U": "path", "h": "remote_address", "a": "user_agent"}
+# Where a request's environment keeps its span's ids for the access log.
+TRACE_ID, SPAN_ID = "eventsource.trace_id", "eventsource.span_id"
+# Ids that a line carries where they are known: an answer's header, two entries of the environment.
+ACCESS_IDS = {
+    "correlation_id": "{x-request-id}o",
+    "trace_id": f"{{{TRACE_ID}}}e",
+    "span_id": f"{{{SPAN_ID}}}e",
+}
 
 
 def without_detail(text: str) -> str:
@@ -58,9 +66,9 @@ def _access_record(record: logging.LogRecord, atoms: Mapping[str, Any]) -> loggi
         "response_bytes": _number(atoms.get("B")),
         "duration_seconds": (_number(atoms.get("D")) or 0) / 1_000_000,
     }
-    correlation_id = atoms.get("{x-request-id}o", "-")
-    if correlation_id != "-":
-        extra["correlation_id"] = str(correlation_id)
+    for field, atom in ACCESS_IDS.items():
+        if (value := atoms.get(atom, "-")) != "-":
+            extra[field] = str(value)
     message = f"{fields['method']} {fields['path']} {extra['status']}"
     standard = {"name": record.name, "levelno": record.levelno, "levelname": record.levelname}
     return logging.makeLogRecord({**standard, "created": record.created, "msg": message, **extra})

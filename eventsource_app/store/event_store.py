@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from eventsource_app.events.event import MAX_VERSION, DomainEvent
 from eventsource_app.events.registry import EventRegistry, default_registry
 from eventsource_app.events.serialization import DEFAULT_MAX_EVENT_BYTES
-from eventsource_app.observability import metrics
+from eventsource_app.observability import metrics, tracing
 from eventsource_app.store import appending, fence
 from eventsource_app.store.hot_statements import fetch_hot
 from eventsource_app.store.notifications import wake_up_after_commit
@@ -21,6 +22,7 @@ from eventsource_app.store.reading import (
 )
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.store.session import Row, fetch_all, log_database, option
+from eventsource_app.store.spans import append_span, read_span, stamped
 from eventsource_app.store.streams import AppendResult, ExpectedVersion, StreamId, WrongExpectedVersionError
 
 Types = Iterable[str | type[DomainEvent]]
@@ -37,7 +39,7 @@ class FeedPage:
 class EventStore:
     """Events in PostgreSQL, on the Django database ``using`` (``EVENTSOURCE["DATABASE"]``, by default ``"default"``); it joins the caller's transaction where there is one.
 
-    ``enable_tracing`` is taken as in the tutorial; there are no spans yet for it to turn off.
+    With ``enable_tracing`` it has spans where the process has tracing (``OTLP_ENDPOINT``).
     """
 
     def __init__(
@@ -62,19 +64,12 @@ class EventStore:
         Raises ``WrongExpectedVersionError`` (a lost race; the caller's transaction survives it),
         ``DuplicateEventError``, ``InvalidEventError``, ``UnknownEventTypeError``.
         """
-        prepared = appending.prepare(stream, events, expected_version, self.registry, self._max_bytes())
-        started = time.perf_counter()
-        try:
-            result = appending.send(self.using, prepared)
-        except WrongExpectedVersionError:
-            metrics.append_conflicts.inc()
-            raise
-        if not result.repeated:
-            metrics.append_seconds.observe(time.perf_counter() - started)
-            metrics.appends.inc()
-            metrics.appended_events.inc(len(events))
-            wake_up_after_commit(self.using)
-        return result
+        spans = tracing.spans if self.enable_tracing else None
+        if spans is None:
+            return self._append(stream, events, expected_version)
+        cause = spans.traceparent()
+        with append_span(spans, stream, events):
+            return self._append(stream, stamped(events, cause or spans.traceparent()), expected_version)
 
     def read_stream(
         self, stream: StreamId, from_version: int = 1, to_version: int | None = None, limit: int | None = None
@@ -88,7 +83,9 @@ class EventStore:
             str(last),
             limit if limit is None else str(limit),
         )
-        return self._records(fetch_hot(self.using, READ_STREAM, params))
+        spans = tracing.spans if self.enable_tracing else None
+        with read_span(spans, stream) if spans else nullcontext():
+            return self._records(fetch_hot(self.using, READ_STREAM, params))
 
     def stream_version(self, stream: StreamId) -> int:
         """Return the version of the stream's last event, 0 where there is no such stream."""
@@ -138,6 +135,23 @@ class EventStore:
     def head_position(self) -> int:
         """Return the last position handed out; 1 on an empty log, whose position 1 is never used."""
         return fence.head_position(self.using)
+
+    def _append(
+        self, stream: StreamId, events: Sequence[DomainEvent], expected_version: ExpectedVersion
+    ) -> AppendResult:
+        prepared = appending.prepare(stream, events, expected_version, self.registry, self._max_bytes())
+        started = time.perf_counter()
+        try:
+            result = appending.send(self.using, prepared)
+        except WrongExpectedVersionError:
+            metrics.append_conflicts.inc()
+            raise
+        if not result.repeated:
+            metrics.append_seconds.observe(time.perf_counter() - started)
+            metrics.appends.inc()
+            metrics.appended_events.inc(len(events))
+            wake_up_after_commit(self.using)
+        return result
 
     def _records(self, rows: list[Row]) -> list[RecordedEvent]:
         registry = self.registry

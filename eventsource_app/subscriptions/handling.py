@@ -2,12 +2,16 @@
 
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from functools import partial
 
+from eventsource_app.observability import tracing
 from eventsource_app.observability.correlation import caused_by_each
 from eventsource_app.observability.metrics import handler_seconds
+from eventsource_app.observability.spans import Spans
 from eventsource_app.store.recorded_event import RecordedEvent
-from eventsource_app.subscriptions.projection import Projection
 from eventsource_app.subscriptions.registry import Subscription
+from eventsource_app.subscriptions.spans import handling_span
 
 # How often a batch of quick handlers looks whether it must end.
 LOOK_SECONDS = 0.01
@@ -28,24 +32,44 @@ def _run(
     started = time.monotonic()
     if projection.takes_batches():
         for start in range(0, len(events), size):
-            projection.handle_batch(events[start : start + size])  # type: ignore[attr-defined]
+            _handle_batch(subscription, events[start : start + size])
             if start + size < len(events) and must_cut(time.monotonic() - started):
                 return events[start + size - 1].position
         return None
-    return _run_each(projection, events, started, must_cut)
+    handle = projection.handle if _spans(subscription) is None else partial(_handle_traced, subscription)
+    return _run_each(handle, events, started, must_cut)
 
 
 def _run_each(
-    projection: Projection, events: list[RecordedEvent], started: float, must_cut: Callable[[float], bool]
+    handle: Callable[[RecordedEvent], object],
+    events: list[RecordedEvent],
+    started: float,
+    must_cut: Callable[[float], bool],
 ) -> int | None:
     last, look_at = events[-1], started
     with caused_by_each() as begin:
         for recorded in events:
             begin(recorded)
-            projection.handle(recorded)
+            handle(recorded)
             now = time.monotonic()
             if now >= look_at and recorded is not last:
                 if must_cut(now - started):
                     return recorded.position
                 look_at = now + LOOK_SECONDS
     return None
+
+
+def _spans(subscription: Subscription) -> Spans | None:
+    return tracing.spans if subscription.enable_tracing else None
+
+
+def _handle_traced(subscription: Subscription, recorded: RecordedEvent) -> None:
+    spans = _spans(subscription)
+    with handling_span(spans, subscription.name, [recorded]) if spans else nullcontext():
+        subscription.projection.handle(recorded)
+
+
+def _handle_batch(subscription: Subscription, batch: list[RecordedEvent]) -> None:
+    spans = _spans(subscription)
+    with handling_span(spans, subscription.name, batch) if spans else nullcontext():
+        subscription.projection.handle_batch(batch)  # type: ignore[attr-defined]

@@ -103,7 +103,8 @@ class SubscriptionManager:
         """Have a projection follow the log under a name (its class's name by default), from ``start()`` on."""
         instance = projection() if isinstance(projection, type) else projection
         name = name or type(instance).__name__
-        subscription = Subscription(name, instance, configured(name, config or SubscriptionConfig()))
+        config = configured(name, config or SubscriptionConfig())
+        subscription = Subscription(name, instance, config, self.enable_tracing)
         self._roster.add(subscription)
         if self._lifetime is not None:
             self._roster.enrol_when_possible(subscription)

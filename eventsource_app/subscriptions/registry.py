@@ -21,6 +21,7 @@ class Subscription:
     name: str
     projection: Projection
     config: SubscriptionConfig
+    enable_tracing: bool = True
 
     @property
     def event_types(self) -> tuple[str, ...] | None:

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from eventsource_app.management.autoreload import REASON, CodeWatcher, restart
 from eventsource_app.management.supervision import Supervision, worker_command
+from eventsource_app.observability import tracing
 from eventsource_app.observability.pool import log_pool
 from eventsource_app.probes.worker_server import WorkerProbes
 from eventsource_app.store.event_store import EventStore
@@ -64,6 +65,7 @@ class Command(BaseCommand):
         if options["processes"] > 1:
             sys.exit(self._supervise(options))
         log_pool({**option("POOL", {}), "processes": options["one_of"] or 1})
+        tracing.set_up(**option("TRACING", {"endpoint": None, "service_name": "", "service_version": ""}))
         leave_pool(options["database"])
         manager = self._manager(options)
         for subscription in self._chosen(options["names"]):

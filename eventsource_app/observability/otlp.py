@@ -1,0 +1,106 @@
+"""OpenTelemetry: spans of requests, queries and our own, sent to an OTLP collector. Imported only when it is wanted."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final
+
+from django.core.exceptions import ImproperlyConfigured
+from opentelemetry import trace
+from opentelemetry.instrumentation.django import DjangoInstrumentor
+from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.trace import Link, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from eventsource_app.observability.attributes import TRACEPARENT
+from eventsource_app.observability.spans import Attribute, SpanIds
+
+# A collector that is away must not hold up the end of a process for long.
+EXPORT_TIMEOUT_SECONDS: Final = 5
+TRACES_PATH: Final = "/v1/traces"
+GRPC: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s/:]+):\d+")
+# Probes and scrapes come every few seconds and say nothing.
+EXCLUDED_URLS: Final = "/health,/metrics"
+_PROPAGATOR: Final = TraceContextTextMapPropagator()
+
+
+def start(endpoint: str, service_name: str, service_version: str) -> "OtlpSpans":
+    """Start exporting, and instrument Django and psycopg; in each process once. Forks go on with a thread of their own."""
+    resource = Resource.create({"service.name": service_name, "service.version": service_version})
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(exporter_for(endpoint)))
+    trace.set_tracer_provider(provider)
+    DjangoInstrumentor().instrument(excluded_urls=EXCLUDED_URLS)
+    PsycopgInstrumentor().instrument()
+    return OtlpSpans(provider.get_tracer("eventsource", service_version))
+
+
+def exporter_for(endpoint: str) -> SpanExporter:
+    """Return the exporter: gRPC without TLS for ``host:4317``, HTTP with protobuf for ``http://`` and ``https://``."""
+    if re.match(r"https?://[^/\s]", endpoint):
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+
+        return HttpExporter(endpoint=traces_url(endpoint), timeout=EXPORT_TIMEOUT_SECONDS)
+    if GRPC.fullmatch(endpoint):
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+
+        return GrpcExporter(endpoint=endpoint, insecure=True, timeout=EXPORT_TIMEOUT_SECONDS)
+    raise ImproperlyConfigured(
+        f"OTLP_ENDPOINT is {endpoint!r}: use host:4317 for gRPC, or http://host:4318 (or https) for HTTP."
+    )
+
+
+def traces_url(endpoint: str) -> str:
+    """Return where spans are posted, for a collector's base address or for the full one."""
+    base = endpoint.rstrip("/")
+    return base if base.endswith(TRACES_PATH) else base + TRACES_PATH
+
+
+class OtlpSpans:
+    """``Spans`` on a tracer of OpenTelemetry."""
+
+    def __init__(self, tracer: trace.Tracer) -> None:
+        self._tracer = tracer
+
+    @contextmanager
+    def span(
+        self,
+        name: str,
+        attributes: Mapping[str, Attribute],
+        links: Iterable[str] = (),
+        *,
+        consumes: bool = False,
+    ) -> Iterator[None]:
+        with self._tracer.start_as_current_span(
+            name,
+            kind=SpanKind.CONSUMER if consumes else SpanKind.INTERNAL,
+            attributes=attributes,
+            links=[Link(_context_of(traceparent)) for traceparent in links],
+            # An exception's text may hold rows of people: the log has it, with its DETAIL cut.
+            record_exception=False,
+            set_status_on_exception=False,
+        ) as span:
+            try:
+                yield
+            except Exception as error:
+                span.set_attribute("error.type", f"{type(error).__module__}.{type(error).__qualname__}")
+                span.set_status(StatusCode.ERROR)
+                raise
+
+    def traceparent(self) -> str | None:
+        carrier: dict[str, str] = {}
+        _PROPAGATOR.inject(carrier)
+        return carrier.get(TRACEPARENT)
+
+    def ids(self) -> SpanIds | None:
+        context = trace.get_current_span().get_span_context()
+        if not context.is_valid:
+            return None
+        return SpanIds(trace.format_trace_id(context.trace_id), trace.format_span_id(context.span_id))
+
+
+def _context_of(traceparent: str) -> trace.SpanContext:
+    return trace.get_current_span(_PROPAGATOR.extract({TRACEPARENT: traceparent})).get_span_context()

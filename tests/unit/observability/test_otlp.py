@@ -1,0 +1,92 @@
+"""Spans of OpenTelemetry: where they go, what they hold, and what they never hold."""
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from eventsource_app.observability import tracing
+from eventsource_app.observability.otlp import OtlpSpans, exporter_for, traces_url
+from eventsource_app.observability.tracing import TraceFilter
+
+
+@pytest.fixture
+def exported() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+def spans(exported: InMemorySpanExporter) -> Iterator[OtlpSpans]:
+    provider = TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exported))
+    yield OtlpSpans(provider.get_tracer("test"))
+    provider.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "module"),
+    [
+        ("http://collector:4318", "opentelemetry.exporter.otlp.proto.http.trace_exporter"),
+        ("https://collector.example/otlp", "opentelemetry.exporter.otlp.proto.http.trace_exporter"),
+        ("collector:4317", "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"),
+        ("[::1]:4317", "opentelemetry.exporter.otlp.proto.grpc.trace_exporter"),
+    ],
+)
+def test_the_endpoint_chooses_the_protocol(endpoint: str, module: str) -> None:
+    exporter = exporter_for(endpoint)
+    assert type(exporter).__module__ == module
+    exporter.shutdown()
+
+
+@pytest.mark.parametrize("endpoint", ["collector", "grpc://collector:4317", "http://", "collector:otlp"])
+def test_any_other_endpoint_is_refused_with_a_sentence(endpoint: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"OTLP_ENDPOINT is .* use host:4317 for gRPC"):
+        exporter_for(endpoint)
+
+
+def test_a_base_address_gets_the_path_of_traces() -> None:
+    full = "http://collector:4318/v1/traces"
+    assert {traces_url(url) for url in (full, "http://collector:4318", "http://collector:4318/")} == {full}
+
+
+def test_a_link_is_made_of_what_another_span_left_behind(
+    spans: OtlpSpans, exported: InMemorySpanExporter
+) -> None:
+    with spans.span("first", {}):
+        left_behind = spans.traceparent()
+    assert left_behind
+    assert spans.traceparent() is None
+    with spans.span("second", {"event.id": "1"}, [left_behind], consumes=True):
+        pass
+    first, second = exported.get_finished_spans()
+    (link,) = second.links
+    assert (link.context.trace_id, link.context.span_id) == (first.context.trace_id, first.context.span_id)
+    assert second.context.trace_id != first.context.trace_id
+
+
+def test_a_failed_span_names_the_error_and_repeats_none_of_its_words(
+    spans: OtlpSpans, exported: InMemorySpanExporter
+) -> None:
+    with pytest.raises(ValueError, match="already exists"), spans.span("fails", {}):
+        raise ValueError("Key (email)=(ada@example.com) already exists.")
+    (span,) = exported.get_finished_spans()
+    assert not span.status.is_ok
+    assert (span.attributes or {})["error.type"] == "builtins.ValueError"
+    assert "ada@example.com" not in span.to_json()
+
+
+def test_a_log_line_inside_a_span_carries_its_ids(spans: OtlpSpans, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tracing, "spans", spans)
+    outside, inside = (logging.makeLogRecord({}) for _ in range(2))
+    assert TraceFilter().filter(outside)
+    with spans.span("request", {}):
+        ids = spans.ids()
+        assert TraceFilter().filter(inside)
+    assert not hasattr(outside, "trace_id")
+    assert ids is not None
+    assert (len(ids.trace_id), len(ids.span_id)) == (32, 16)
+    assert (vars(inside)["trace_id"], vars(inside)["span_id"]) == ids
