@@ -34,7 +34,7 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return "–"
     if seconds < MINUTE:
-        return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{seconds:.0f} s"
+        return f"{seconds:.1f} s" if 0.05 <= seconds < 9.95 else f"{seconds:.0f} s"
     if seconds < HOUR:
         return f"{seconds / MINUTE:.0f} min"
     if seconds < DAY:
