@@ -5,8 +5,7 @@ from functools import partial
 from typing import Annotated, Any
 from uuid import UUID
 
-from ninja import Schema
-from pydantic import BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, WithJsonSchema
 
 from orders.values import MAX_TEXT_LENGTH, parse_text, parse_total
 
@@ -43,7 +42,7 @@ def example(**fields: Any) -> dict[str, Any]:
 AN_ORDER_ID = "0190a000-0000-7000-8000-000000000001"
 
 
-class CommandSchema(Schema):
+class CommandSchema(BaseModel):
     """A command's body: a field that nobody asked for is a mistake of the caller's, so it is named."""
 
     model_config = ConfigDict(extra="forbid")
@@ -73,7 +72,7 @@ class CancelOrderBody(CommandSchema):
     reason: Reason
 
 
-class OrderReceiptDocument(Schema):
+class OrderReceiptDocument(BaseModel):
     """The answer of every command."""
 
     model_config = ConfigDict(

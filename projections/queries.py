@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.db import DEFAULT_DB_ALIAS
+
 from eventsource_app.store import EventStore, RecordedEvent, StreamId
+from eventsource_app.store.session import fetch_all
 from orders.events import ORDER
 from projections.models import CustomerSummary, OrderSummary
 
@@ -16,9 +19,15 @@ class OrderPage:
     next_before: int | None
 
 
+_ORDER_FIELDS = ("order_id", "customer_id", "total", "status", "tracking_number", "version", "position")
+# By far the commonest question: prepared, and without the ORM, which takes longer to write the SQL than the server to answer.
+FIND_ORDER = f"SELECT {', '.join(_ORDER_FIELDS)} FROM projections_ordersummary WHERE order_id = %s"  # noqa: S608
+
+
 def find_order(order_id: UUID) -> OrderSummary | None:
-    """Return the order as the read model has it."""
-    return OrderSummary.objects.filter(order_id=order_id).first()
+    """Return the order as the read model has it, with the fields that are answered."""
+    rows = fetch_all(DEFAULT_DB_ALIAS, FIND_ORDER, (order_id,))
+    return OrderSummary(**dict(zip(_ORDER_FIELDS, rows[0], strict=True))) if rows else None
 
 
 def list_orders(

@@ -4,8 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from ninja import Schema
-from pydantic import AfterValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from eventsource_app.http.wait_for import Position
 from orders.schemas import AN_ORDER_ID, CustomerId, Money, example
@@ -40,7 +39,7 @@ _EVENT: dict[str, Any] = {
 }
 
 
-class OrderDocument(Schema):
+class OrderDocument(BaseModel):
     model_config = ConfigDict(json_schema_extra=example(**_ORDER))
 
     order_id: UUID
@@ -52,14 +51,14 @@ class OrderDocument(Schema):
     position: int
 
 
-class OrderListDocument(Schema):
+class OrderListDocument(BaseModel):
     model_config = ConfigDict(json_schema_extra=example(items=[_ORDER], next_cursor="AQAAAAAAAAAD"))
 
     items: list[OrderDocument]
     next_cursor: str | None
 
 
-class OrderListQuery(Schema):
+class OrderListQuery(BaseModel):
     status: StatusName | None = None
     customer_id: CustomerId | None = None
     cursor: Annotated[str, AfterValidator(_given_out)] | None = None
@@ -67,7 +66,7 @@ class OrderListQuery(Schema):
     wait_for: Position | None = None
 
 
-class EventDocument(Schema):
+class EventDocument(BaseModel):
     position: int
     version: int
     event_id: UUID
@@ -78,14 +77,14 @@ class EventDocument(Schema):
     data: dict[str, Any]
 
 
-class OrderHistoryDocument(Schema):
+class OrderHistoryDocument(BaseModel):
     model_config = ConfigDict(json_schema_extra=example(order_id=AN_ORDER_ID, events=[_EVENT]))
 
     order_id: UUID
     events: list[EventDocument]
 
 
-class CustomerDocument(Schema):
+class CustomerDocument(BaseModel):
     model_config = ConfigDict(
         json_schema_extra=example(customer_id="ada", order_count=1, total_spent="499.99")
     )
@@ -95,5 +94,5 @@ class CustomerDocument(Schema):
     total_spent: Money
 
 
-class CustomerPath(Schema):
+class CustomerPath(BaseModel):
     customer_id: CustomerId

@@ -41,6 +41,7 @@ MIDDLEWARE = [
     "eventsource_app.http.middleware.ProblemMiddleware",
     "eventsource_app.probes.middleware.ProbeMiddleware",
     "django.middleware.security.SecurityMiddleware",
+    "eventsource_app.http.shortcut.ApiShortcutMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",

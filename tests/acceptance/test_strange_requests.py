@@ -13,7 +13,6 @@ from eventsource_app.http.tokens import create_token
 from orders.commands import PlaceOrder
 from orders.services import place_order
 from projections.queries import find_order
-from settings.local_postgres import PROJECT
 from tests.acceptance.caller import SCOPES
 from tests.acceptance.processes import Process
 from tests.waiting import wait_for
@@ -30,7 +29,7 @@ KNOWN = UUID("0190a000-0000-7000-8000-000000000001")  # the description's exampl
 
 
 def test_no_request_finds_what_is_not_declared(
-    gunicorn: Callable[..., Process], manage: Callable[..., Process], port: int
+    gunicorn: Callable[..., Process], manage: Callable[..., Process], port: int, tmp_path: Path
 ) -> None:
     gunicorn(API_THROTTLE="off", API_FAILURE_THROTTLE="off", API_WAIT_SECONDS="30")
     worker = manage("run_subscriptions")
@@ -43,7 +42,7 @@ def test_no_request_finds_what_is_not_declared(
             "--checks", CHECKS, "--max-examples", str(EXAMPLES), "--max-time", str(SECONDS), "--seed", "1",
             "--phases", "examples,coverage,fuzzing", "--warnings", "off", "--no-color", "--continue-on-failure",
         ],
-        cwd=PROJECT, capture_output=True, text=True, timeout=SECONDS * 4, check=False,
+        cwd=tmp_path, capture_output=True, text=True, timeout=SECONDS * 4, check=False,
     )  # fmt: skip
     assert run.returncode == 0, run.stdout[-8000:] + run.stderr[-2000:]
     found = re.search(r"(\d+) generated", run.stdout)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.runner import Result
     from tests.benchmarks.server import Bench
 
-GROUPS = ("appending", "aggregates", "reading", "growth", "subscriptions", "waiting")
+GROUPS = ("appending", "aggregates", "reading", "growth", "subscriptions", "waiting", "serving")
 HEADER = f"{'workload':<46} {'unit':<10} {'ours':>28} {'reference':>28} {'result':>10} {'goal':>12}"
 
 
@@ -58,6 +58,7 @@ def _line(result: "Result") -> str:
     return (
         f"{workload.title:<46} {workload.unit:<10} {result.ours!s:>28} {result.reference!s:>28} "
         f"{value:>10} {workload.goal.text:>12}{verdict}\n  beside: {workload.reference}"
+        + "".join(f"\n  {note}" for note in result.notes)
     )
 
 

@@ -29,6 +29,7 @@ class Result:
     workload: Workload
     ours: Samples
     reference: Samples
+    notes: tuple[str, ...] = ()
 
     @property
     def value(self) -> float:
@@ -49,6 +50,7 @@ class Result:
             "ours": _summary(self.ours),
             "bare": _summary(self.reference),
             "ratio": self.ours.median / self.reference.median,
+            "notes": list(self.notes),
             "goal": {"text": goal.text, "value": self.value, "is_met": self.is_met},
         }
 
@@ -61,7 +63,8 @@ def measure(workload: Workload, bench: Bench) -> Result:
         for _ in range(bench.repetitions + 1):
             ours.append(sides.ours())
             reference.append(sides.reference())
-    return Result(workload, Samples(tuple(ours[1:])), Samples(tuple(reference[1:])))
+        notes = tuple(sides.notes())
+    return Result(workload, Samples(tuple(ours[1:])), Samples(tuple(reference[1:])), notes)
 
 
 def _summary(samples: Samples) -> dict[str, Any]:

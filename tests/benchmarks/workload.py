@@ -9,10 +9,11 @@ from tests.benchmarks.server import Bench
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Each side measures itself once when called, and returns a number in the workload's unit."""
+    """Each side measures itself once when called, and returns a number in the workload's unit; ``notes`` say more at the end."""
 
     ours: Callable[[], float]
     reference: Callable[[], float]
+    notes: Callable[[], list[str]] = list
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,10 +6,15 @@ from unittest.mock import patch
 from uuid import UUID, uuid4
 
 import pytest
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.db import InterfaceError, OperationalError
 from django.http import HttpResponse
+from django.middleware.common import CommonMiddleware
 from django.test import Client
 from django.urls import path
+from django.utils.deprecation import MiddlewareMixin
 
 from eventsource_app.store import EventStore, ExpectedVersion, StreamId, WrongExpectedVersionError
 from orders import services
@@ -419,6 +424,19 @@ def test_the_api_documents_itself_offline(api: Client) -> None:
     schema = api.get("/api/openapi.json").json()
     assert set(schema["paths"]["/orders"]) == {"get", "post"}
     assert api.get("/api/docs").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "middleware", [SessionMiddleware, MessageMiddleware, AuthenticationMiddleware, CommonMiddleware]
+)
+def test_the_api_passes_by_what_only_pages_need(api: Client, middleware: type[MiddlewareMixin]) -> None:
+    passed = AssertionError("not on the API's way")
+    with patch.object(middleware, "process_request", side_effect=passed):
+        response = post(api, "/orders", {"customer_id": "c", "total": 1})
+        assert response.status_code == 201
+        assert int(response["Content-Length"]) == len(response.content)
+        assert api.get("/orders").status_code == 200
+        assert api.get("/admin/").status_code == 500
 
 
 def test_services_share_one_repository() -> None:
