@@ -128,7 +128,7 @@ def parse(url: str) -> dj_database_url.DBConfig:
 def session_options() -> str:
     """What every session starts with: no statement, no wait for a lock and no idle transaction lasts for ever.
 
-    A pooler in transaction mode refuses these; there the role has them (ALTER ROLE, docs/production.md).
+    A pooler in transaction mode refuses these; there the role has them (ALTER ROLE, docs/existing-project.md).
     """
     limits = {
         "statement_timeout": STATEMENT_TIMEOUT_MS,

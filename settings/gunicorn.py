@@ -27,6 +27,8 @@ max_requests = 20_000
 max_requests_jitter = 2_000
 # By default gunicorn opens a control socket below $HOME, which a read-only container does not have.
 control_socket_disable = True
+# Whether TLS ended in front is Django's to say, by the one header of SECURE_PROXY_SSL_HEADER.
+secure_scheme_headers: dict[str, str] = {}
 logconfig_dict = logging_config(_env.log_level)
 accesslog = "-"
 

@@ -136,10 +136,10 @@ def health_thresholds(deployment: Deployment) -> Answer:
 
 
 def tracing(deployment: Deployment) -> Answer:
-    endpoint = deployment.options.get("OTLP_ENDPOINT")
+    endpoint = deployment.options.get("TRACING", {}).get("endpoint")
     if not endpoint:
         return ask("Tracing is off, which is allowed; set OTLP_ENDPOINT to send traces to a collector.")
-    return ok("Traces are sent to OTLP_ENDPOINT.")
+    return ok(f"Traces are sent to {endpoint}.")
 
 
 def api_authentication(deployment: Deployment) -> Answer:

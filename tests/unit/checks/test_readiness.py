@@ -37,7 +37,7 @@ def settings(**changes: Any) -> SimpleNamespace:
     """The settings of a deployment that is well, with changes."""
     given = {
         "DATABASES": {"default": REMOTE},
-        "EVENTSOURCE": {"POOL": PLAN, "HEALTH": {"max_errors_warning": 50}, "OTLP_ENDPOINT": "c:4317", "ERROR_CALLBACKS": ["x"]},
+        "EVENTSOURCE": {"POOL": PLAN, "HEALTH": {"max_errors_warning": 50}, "TRACING": {"endpoint": "c:4317"}, "ERROR_CALLBACKS": ["x"]},
         "SECRET_KEY": "0123456789abcdefghijklmnopqrstuvwxyz-0123456789-ABCDEFGH",
         "DEBUG": False, "ALLOWED_HOSTS": ["shop.example"], "SECURE_SSL_REDIRECT": True, "SECURE_HSTS_SECONDS": 60,
         "SESSION_COOKIE_SECURE": True, "CSRF_COOKIE_SECURE": True,
