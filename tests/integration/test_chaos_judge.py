@@ -119,7 +119,7 @@ def test_it_sees_a_loss_when_a_letter_is_not_written(
 def test_it_sees_disorder_when_the_followers_do_not_wait(
     database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery.Delivery, "_blocked", lambda self, parks: frozenset())
+    monkeypatch.setattr(delivery.Delivery, "_blocked", lambda self: frozenset())
     monkeypatch.setattr(dead_letters, "mark_handled", forget_the_followers)
     differences = "\n".join(run_through_a_failure(database).differences)
     assert "chaos-each: 1 aggregates out of order" in differences

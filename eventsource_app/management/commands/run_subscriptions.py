@@ -37,7 +37,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--processes", type=_count, default=1, metavar="N", help="so many processes on this host"
         )
-        parser.add_argument("--one-of", type=_count, metavar="N", help=SUPPRESS)  # as a supervisor starts it
+        parser.add_argument(
+            "--supervised", action="store_true", help=SUPPRESS
+        )  # what is said once is said already
         parser.add_argument("--until-caught-up", action="store_true", help="handle what is there, then exit")
         parser.add_argument(
             "--probe-port",
@@ -62,9 +64,10 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
 
     def _handle(self, options: dict[str, Any]) -> None:
+        if not options["supervised"]:
+            log_pool({**option("POOL", {}), "processes": options["processes"]})
         if options["processes"] > 1:
             sys.exit(self._supervise(options))
-        log_pool({**option("POOL", {}), "processes": options["one_of"] or 1})
         tracing.set_up(**option("TRACING", {"endpoint": None, "service_name": "", "service_version": ""}))
         leave_pool(options["database"])
         manager = self._manager(options)
@@ -90,7 +93,7 @@ class Command(BaseCommand):
 
     def _supervise(self, options: dict[str, Any]) -> int:
         self._chosen(options["names"])  # a wrong name is told once, before anything starts
-        passed = ["--one-of", str(options["processes"])]
+        passed = ["--supervised"]
         passed += ["--until-caught-up"] if options["until_caught_up"] else []
         if options["reload"] is not None:
             passed.append("--reload" if options["reload"] else "--no-reload")
