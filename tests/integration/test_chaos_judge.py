@@ -27,7 +27,7 @@ AGGREGATES, ROUNDS = 4, 6
 POISONED = 3  # the version at which the first aggregate's handler fails
 IS_DRAINED = """
 SELECT (SELECT max(position) FROM eventsource_app_event) <= min(position)
-       AND NOT EXISTS (SELECT FROM eventsource_app_deadletter WHERE state IN ('parked', 'dead') OR replayed_through IS NOT NULL)
+       AND NOT EXISTS (SELECT FROM eventsource_app_deadletter WHERE state IN ('parked', 'retrying', 'dead') OR replayed_through IS NOT NULL)
   FROM eventsource_app_checkpoint
 """
 
