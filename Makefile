@@ -6,13 +6,14 @@ BIN := .venv/bin
 STAMP := .venv/.requirements-installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test bench bench-quick chaos drill lint format lock
+.PHONY: help setup run test screenshots bench bench-quick chaos drill lint format lock
 
 help:
 	@echo "make run [PORT=8000]   everything, on an embedded PostgreSQL (or on DATABASE_URL)"
 	@echo "make test              the whole test suite, on a throwaway PostgreSQL"
 	@echo "make setup             only the virtual environment, at .venv"
 	@echo "make lint              ruff, mypy, import-linter, missing migrations"
+	@echo "make screenshots       the pictures of docs/desk.md, by Chromium"
 	@echo "make bench             every workload beside plain psycopg (minutes); bench-quick for a first look"
 	@echo "make chaos             the campaign of kills and restarts, with its judge (SECONDS=120, SEED=n)"
 	@echo "make drill             back up, destroy, restore to a point in time, and judge (ORDERS=1000)"
@@ -34,6 +35,10 @@ run: $(STAMP)
 
 test: $(STAMP)
 	@exec $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)
+
+screenshots: $(STAMP)
+	@rm -rf docs/desk && $(BIN)/python -m pytest tests/browser -n 0 -q --screenshots docs/desk
+	@cd docs/desk && ls | grep -v -E '^(start|subscriptions|rebuilding|dead-letters|dead-letter|time-line|correlation)-' | xargs rm -f
 
 bench: $(STAMP)
 	@exec $(BIN)/python -m tests.benchmarks $(BENCH_ARGS)

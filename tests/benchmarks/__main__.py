@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.runner import Result
     from tests.benchmarks.server import Bench
 
-GROUPS = ("appending", "aggregates", "reading", "growth", "subscriptions", "waiting", "serving")
+GROUPS = ("appending", "aggregates", "reading", "growth", "subscriptions", "desk", "waiting", "serving")
 HEADER = f"{'workload':<46} {'unit':<10} {'ours':>28} {'reference':>28} {'result':>10} {'goal':>12}"
 
 

@@ -12,6 +12,7 @@ from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
+from eventsource_app.store.notifications import close_wake_ups
 from tests.browser.pictures import save
 
 expect.set_options(timeout=30_000)
@@ -139,3 +140,4 @@ def desk_at(
     yield open_window
     for context in contexts:
         context.close()
+    close_wake_ups()  # a thread of the live server's appends would hold the test database

@@ -33,7 +33,11 @@ before AS (
                    min(events_failed) FILTER (WHERE sampled_at > clock_timestamp() - interval '{RATE_MINUTES} minutes') AS minutes
               FROM eventsource_app_subscriptionsample
              WHERE sampled_at > clock_timestamp() - interval '1 hour' GROUP BY subscription, partition) AS partitions
-     GROUP BY subscription)
+     GROUP BY subscription),
+letter AS MATERIALIZED (
+    SELECT subscription, slot, count(*) FILTER (WHERE state = 'parked') AS parked,
+           count(*) FILTER (WHERE state = 'retrying') AS retrying, count(*) FILTER (WHERE state = 'dead') AS dead
+      FROM eventsource_app_deadletter WHERE state IN ('parked', 'retrying', 'dead') GROUP BY subscription, slot)
 SELECT clock_timestamp(), log.last_value,
        (SELECT count(*) FROM worker), (SELECT min(started_at) FROM worker),
        coalesce((SELECT age FROM fence), 0), (SELECT pid FROM fence),
@@ -54,12 +58,10 @@ SELECT clock_timestamp(), log.last_value,
   LEFT JOIN eventsource_app_checkpoint AS c ON true
   LEFT JOIN LATERAL (SELECT e.recorded_at FROM eventsource_app_event AS e
                       WHERE e.position > c.position ORDER BY e.position LIMIT 1) AS oldest ON true
-  LEFT JOIN LATERAL (SELECT count(*) FILTER (WHERE d.state = 'parked') AS parked,
-                            count(*) FILTER (WHERE d.state = 'retrying') AS retrying,
-                            count(*) FILTER (WHERE d.state = 'dead') AS dead
-                       FROM eventsource_app_deadletter AS d
-                      WHERE d.subscription = c.subscription AND d.slot % c.partition_count = c.partition
-                        AND d.state IN ('parked', 'retrying', 'dead')) AS letters ON true
+  LEFT JOIN LATERAL (SELECT coalesce(sum(l.parked), 0)::bigint AS parked, coalesce(sum(l.retrying), 0)::bigint AS retrying,
+                            coalesce(sum(l.dead), 0)::bigint AS dead
+                       FROM letter AS l
+                      WHERE l.subscription = c.subscription AND l.slot % c.partition_count = c.partition) AS letters ON true
   LEFT JOIN before ON before.subscription = c.subscription
  ORDER BY c.subscription, c.partition
 """  # noqa: S608 - the only values are constants
