@@ -14,6 +14,7 @@ env.default("DB_POOL_TIMEOUT", "5")
 _env = environment()
 answer_with_problems()
 
+# Each figure is argued, and where it can be, measured, in docs/http.md.
 wsgi_app = "settings.wsgi:application"
 bind = f"{_env.bind_address}:{_env.port}"
 worker_class = "gthread"
@@ -21,7 +22,7 @@ workers = _env.web_concurrency
 threads = _env.web_threads
 timeout = 60
 graceful_timeout = 30
-keepalive = 5
+keepalive = 75
 # A leak somewhere costs a restart now and then, not the pod; the jitter keeps them from coinciding.
 max_requests = 20_000
 max_requests_jitter = 2_000
