@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, connections, transaction
 from psycopg import errors as pg
 
 from eventsource_app.exceptions import EventSourceError
 from eventsource_app.models import Event
+from eventsource_app.store.session import log_database
 
 PER_PAGE: Final = 50
 # A type has no index of its own: so many positions are looked through at a time.
@@ -91,8 +92,9 @@ def search(text: str) -> Found:
 
 def correlated(correlation_id: str, limit: int) -> list[Event]:
     """Return up to ``limit`` events of one correlation id in the log's order; raises ``SearchTooSlowError``."""
+    using = log_database()
     try:
-        with transaction.atomic(), connection.cursor() as cursor:
+        with transaction.atomic(using=using), connections[using].cursor() as cursor:
             cursor.execute(f"SET LOCAL statement_timeout = '{SEARCH_SECONDS}s'")
             cursor.execute(CORRELATED, (correlation_id, limit))
             positions = [row[0] for row in cursor.fetchall()]

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from eventsource_app.admin.operating import OPEN_STATES
 from eventsource_app.models import DeadLetter
+from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions.health import HealthReport, HealthStatus, SubscriptionHealth, health_report
 
 COUNTED_LETTERS: Final = 10_000
@@ -39,7 +40,9 @@ def home(user: Any) -> Home | None:
     sees_letters = user.has_perm("eventsource_app.view_deadletter")
     if not sees_health and not sees_letters:
         return None
-    return Home(health_report() if sees_health else None, _open_letters() if sees_letters else None)
+    return Home(
+        health_report(log_database()) if sees_health else None, _open_letters() if sees_letters else None
+    )
 
 
 def _open_letters() -> int:

@@ -22,7 +22,7 @@ from eventsource_app.admin.letter_filters import (
 )
 from eventsource_app.admin.letter_page import letter_page
 from eventsource_app.admin.operating import OPEN, VERBS, LetterVerb
-from eventsource_app.admin.readonly import BigTableAdmin
+from eventsource_app.admin.readonly import BigTableAdmin, committing_by_themselves
 from eventsource_app.admin.wording import ago, badge
 from eventsource_app.models import DeadLetter
 
@@ -97,18 +97,10 @@ class DeadLetterAdmin(BigTableAdmin):
     # Pages
 
     def get_urls(self) -> list[URLPattern]:
-        guard = self.admin_site.admin_view
-        return [
-            path(
-                "matching/<slug:slug>/", guard(self.matching_view), name="eventsource_app_deadletter_matching"
-            ),
-            path(
-                "<int:letter_id>/<slug:slug>/do/",
-                guard(self.verb_view),
-                name="eventsource_app_deadletter_verb",
-            ),
-            *super().get_urls(),
-        ]
+        guard, prefix = self.admin_site.admin_view, "eventsource_app_deadletter"
+        matching = path("matching/<slug:slug>/", guard(self.matching_view), name=f"{prefix}_matching")
+        one = path("<int:letter_id>/<slug:slug>/do/", guard(self.verb_view), name=f"{prefix}_verb")
+        return committing_by_themselves([matching, one, *super().get_urls()])
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         query = request.GET.copy()

@@ -10,6 +10,7 @@ from django.http import HttpRequest
 
 from eventsource_app.admin.audit import note_all, operator
 from eventsource_app.models import DeadLetter
+from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions import letters
 from eventsource_app.subscriptions.control import ControlError
 from eventsource_app.subscriptions.letters import LetterResult
@@ -71,8 +72,13 @@ def chosen(verb: LetterVerb, queryset: QuerySet[DeadLetter]) -> list[int]:
     """Return the ids that the verb takes, in the log's order."""
     if not verb.takes_aggregate:
         return list(queryset.order_by("position", "pk").values_list("pk", flat=True)[:MOST_LETTERS])
+    using = log_database()
     aggregates = set(queryset.values_list("subscription", "aggregate_id")[:MOST_LETTERS])
-    found = [letter for name, aggregate in aggregates for letter in letters.open_letters(name, aggregate)]
+    found = [
+        letter
+        for name, aggregate in aggregates
+        for letter in letters.open_letters(name, aggregate, using=using)
+    ]
     return [letter.id for letter in sorted(found, key=lambda letter: letter.position)]
 
 

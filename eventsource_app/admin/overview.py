@@ -8,7 +8,7 @@ from typing import Final
 
 from eventsource_app.admin.charts import Chart, chart
 from eventsource_app.models import Checkpoint
-from eventsource_app.store.session import option
+from eventsource_app.store.session import log_database, option
 from eventsource_app.subscriptions import declared_subscriptions, history
 from eventsource_app.subscriptions.config import HealthCheckConfig
 from eventsource_app.subscriptions.health import (
@@ -94,13 +94,14 @@ class Overview:
 
 def overview() -> Overview:
     """Read the page's rows."""
-    facts = health_facts()
+    using = log_database()
+    facts = health_facts(using)
     report = assess(facts, HealthCheckConfig(**option("HEALTH", {})))
     checkpoints = {(row.subscription, row.partition): row for row in Checkpoint.objects.all()}
-    rates = history.rates()
-    span = history.span_seconds()
+    rates = history.rates(using=using)
+    span = history.span_seconds(using=using)
     seconds = next(window for window in WINDOWS if window >= min(span, history.KEPT_SECONDS))
-    points = history.points(seconds, POINTS)
+    points = history.points(seconds, POINTS, using=using)
     known = declared_subscriptions()
     health = {each.name: each for each in report.subscriptions}
     cards = tuple(

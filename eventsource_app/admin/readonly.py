@@ -6,12 +6,15 @@ from uuid import UUID
 
 from django.contrib import admin
 from django.core.paginator import Paginator
-from django.db import connections
+from django.db import connections, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.urls import URLPattern
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
+
+from eventsource_app.store.session import log_database
 
 COUNTED_ROWS: Final = 10_000
 
@@ -21,6 +24,14 @@ if TYPE_CHECKING:  # generic in the stubs only
 else:
     AnyModelAdmin = admin.ModelAdmin
     AnyPaginator = Paginator
+
+
+def committing_by_themselves(patterns: list[URLPattern]) -> list[URLPattern]:
+    """Keep these views out of a request's transaction (ATOMIC_REQUESTS): an operator's verb commits as it goes along."""
+    outside = transaction.non_atomic_requests(using=log_database())
+    for pattern in patterns:
+        pattern.callback = outside(pattern.callback)
+    return patterns
 
 
 class ReadOnlyAdmin(AnyModelAdmin):

@@ -6,7 +6,7 @@ from typing import Any, Final
 from eventsource_app.admin.operating import OPEN
 from eventsource_app.aggregates.replay import Change, states
 from eventsource_app.models import Checkpoint, DeadLetter, Event, Snapshot
-from eventsource_app.store.session import fetch_all
+from eventsource_app.store.session import fetch_all, log_database
 from eventsource_app.store.streams import StreamId
 
 PER_PAGE: Final = 50
@@ -109,7 +109,7 @@ def _places(stream: StreamId, newest: Event) -> tuple[Place, ...]:
     ]
     positions = [row.position for row in rows]
     passed: dict[int, int | None] = dict(
-        fetch_all("default", PASSED, (stream.aggregate_id, stream.aggregate_type, positions))
+        fetch_all(log_database(), PASSED, (stream.aggregate_id, stream.aggregate_type, positions))
     )
     letters: dict[str, list[DeadLetter]] = {}
     names = [row.subscription for row in rows]

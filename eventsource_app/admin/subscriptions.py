@@ -10,7 +10,7 @@ from django.urls import URLPattern, path, reverse
 
 from eventsource_app.admin.audit import note, operator
 from eventsource_app.admin.overview import overview
-from eventsource_app.admin.readonly import ReadOnlyAdmin
+from eventsource_app.admin.readonly import ReadOnlyAdmin, committing_by_themselves
 from eventsource_app.admin.verbs import VERBS, ReasonForm, Verb
 from eventsource_app.models import Checkpoint, WorkerHeartbeat
 from eventsource_app.subscriptions.control import ControlError
@@ -29,7 +29,7 @@ class CheckpointAdmin(ReadOnlyAdmin):
             self.admin_site.admin_view(self.verb_view),
             name="eventsource_app_checkpoint_verb",
         )
-        return [ours, *super().get_urls()]
+        return committing_by_themselves([ours, *super().get_urls()])
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
         if not self.has_view_permission(request):

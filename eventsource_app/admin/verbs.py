@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from django import forms
 
+from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions import control, rebuilding, repartitioning
 from eventsource_app.subscriptions.config import MAX_PARTITIONS
 
@@ -84,11 +85,11 @@ class Verb:
 
 
 def _pause(name: str, who: str, values: Values) -> str:
-    return _state(control.pause(name, who, values["reason"] or "paused at the desk"))
+    return _state(control.pause(name, who, values["reason"] or "paused at the desk", using=log_database()))
 
 
 def _resume(name: str, who: str, values: Values) -> str:
-    return _state(control.resume(name, who))
+    return _state(control.resume(name, who, using=log_database()))
 
 
 def _state(change: control.StateChange) -> str:
@@ -101,7 +102,7 @@ def _rebuild(name: str, who: str, values: Values) -> str:
     begun = rebuilding.rebuild(name, who)
     missing = (
         ""
-        if rebuilding.has_live_worker(name)
+        if rebuilding.has_live_worker(name, using=log_database())
         else " No worker that could replay the log is alive: start one."
     )
     return (

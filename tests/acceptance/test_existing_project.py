@@ -130,6 +130,37 @@ print([recorded.event.customer_id for recorded in EventStore().read_all()], Even
     assert run(environment, "shell", "-v", "0", "-c", script).endswith("['kept'] events")
 
 
+def test_the_desk_works_on_the_logs_own_alias(process_environment: dict[str, str], events_url: str) -> None:
+    variables = {
+        "DJANGO_SETTINGS_MODULE": "tests.acceptance.existing_project_settings",
+        "EVENTS_DATABASE_URL": events_url,
+    }
+    environment = {**process_environment, **variables}
+    run(environment, "migrate", "--database", "events", "--verbosity", "0")
+    script = """
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from orders.commands import PlaceOrder
+from orders.services import place_order
+from eventsource_app.models import Checkpoint
+order = place_order(PlaceOrder("ada", "1.00")).order_id
+row = Checkpoint.objects.create(subscription="orders", position=9)
+desk = Client(HTTP_HOST="localhost")
+desk.force_login(User.objects.create_superuser("ada"))
+prefix = "admin:eventsource_app_"
+pages = [reverse("admin:index"), reverse(prefix + "checkpoint_changelist"), reverse(prefix + "deadletter_changelist"),
+         reverse(prefix + "event_changelist"), reverse(prefix + "event_changelist") + "?q=nothing",
+         reverse(prefix + "event_stream", args=["Order", order])]
+statuses = {desk.get(page).status_code for page in pages}
+statuses.add(desk.post(reverse(prefix + "checkpoint_verb", args=["pause", "orders"]), {"reason": "x"}).status_code)
+row.refresh_from_db()
+print(sorted(statuses), row.state, row._state.db, LogEntry.objects.get().object_repr)
+"""
+    assert run(environment, "shell", "-v", "0", "-c", script).endswith("[200, 302] paused events orders")
+
+
 def test_behind_an_ingress_that_ends_tls(
     process_environment: dict[str, str], gunicorn: Gunicorn, port: int
 ) -> None:

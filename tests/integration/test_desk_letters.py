@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.db import connection
+from django.db import connection, connections
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -341,3 +341,17 @@ def test_a_letter_that_is_not_there_is_not_found(client: Client) -> None:
     assert desk.get(reverse(LETTER, args=[99])).status_code == 404
     assert desk.post(reverse("admin:eventsource_app_deadletter_verb", args=[99, "retry"])).status_code == 404
     assert desk.get(reverse("admin:eventsource_app_deadletter_matching", args=["explode"])).status_code == 404
+
+
+def test_a_request_in_a_transaction_of_its_own_does_not_hold_the_verbs(
+    client: Client, poisoned: PoisonedOrders, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ATOMIC_REQUESTS each attempt still commits by itself."""
+    monkeypatch.setitem(connections.settings["default"], "ATOMIC_REQUESTS", True)
+    desk = staff(client, "view_deadletter", "view_checkpoint", "retry_deadletter", "pause_checkpoint")
+    poisoned.fix()
+    one, other = poisoned.letters
+    assert do(desk, one, "retry").context["page"].letter.state == "resolved"
+    assert [row[0] for row in told(act(desk, LETTERS, "retry", other))] == ["resolved"]
+    pause = reverse("admin:eventsource_app_checkpoint_verb", args=["pause", "orders"])
+    assert said(desk.post(pause, follow=True)) == ["success: orders was running and is paused now."]
