@@ -3,6 +3,7 @@
 Production is chosen by one setting: DJANGO_SETTINGS_MODULE=settings.production.
 """
 
+import logging
 from pathlib import Path
 
 from settings.database import database
@@ -74,6 +75,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 EVENTSOURCE = eventsource(ENV)
 LOGGING = logging_config(ENV.log_level)
+logging.captureWarnings(True)  # Python's warnings are lines like all others
 
 # Development too, so that what production's browsers would refuse is seen early.
 SECURE_CSP = {

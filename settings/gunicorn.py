@@ -54,9 +54,12 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    from eventsource_app.observability.pool_metrics import publish_pools_regularly  # the application is there
+    # Only now the application is there.
+    from eventsource_app.observability.pool_metrics import publish_pools_regularly
+    from eventsource_app.probes import checks
 
     publish_pools_regularly()
+    checks.is_stopping = lambda: not worker.alive
 
 
 def child_exit(server: Any, worker: Any) -> None:

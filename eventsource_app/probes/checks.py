@@ -1,5 +1,6 @@
 """The probes as checks of django-health-check; each keeps the document it came to in ``report``."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -19,6 +20,13 @@ from eventsource_app.subscriptions.health import (
     readiness_report,
 )
 
+
+def _never() -> bool:
+    return False
+
+
+# What the server that runs us says; settings/gunicorn.py puts its own answer here once it has started.
+is_stopping: Callable[[], bool] = _never
 AnyReport = HealthReport | ReadinessReport | LivenessReport
 
 
@@ -74,6 +82,8 @@ class ReadinessCheck(ReportCheck):
     """Can this web process serve requests?"""
 
     def answer(self) -> ReadinessReport:
+        if is_stopping():
+            return ReadinessReport(ready=False, reason="shutting down")
         return ask(lambda: readiness_report(self.using), self.using)
 
     def away(self, reason: str) -> ReadinessReport:

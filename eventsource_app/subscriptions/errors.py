@@ -97,6 +97,7 @@ class ErrorInfo:
     retry_count: int
     classification: ErrorClassification
     occurred_at: datetime
+    correlation_id: str | None = None
 
 
 def _row(category: ErrorCategory, severity: ErrorSeverity, *, retryable: bool = True) -> ErrorClassification:
@@ -194,6 +195,7 @@ def error_info(
         retry_count=retry_count,
         classification=classification,
         occurred_at=datetime.now(UTC),
+        correlation_id=recorded.correlation_id if recorded else None,
     )
 
 
@@ -256,13 +258,9 @@ def log_error(info: ErrorInfo) -> None:
     logger.error(
         "Subscription error",
         extra={
-            "subscription": info.subscription_name,
-            "event_id": str(info.event_id) if info.event_id else None,
-            "event_type": info.event_type,
-            "aggregate_id": str(info.aggregate_id) if info.aggregate_id else None,
+            **_told_of(info),
             "position": info.position,
             "error_type": info.error_type,
-            "error_message": info.error_message,
             "severity": info.classification.severity.value,
             "category": info.classification.category.value,
             "retry_count": info.retry_count,
@@ -272,14 +270,16 @@ def log_error(info: ErrorInfo) -> None:
 
 def log_critical(info: ErrorInfo) -> None:
     """The default callback for critical errors: the line that wakes somebody up."""
-    alerts.critical(
-        "CRITICAL ERROR in %s",
-        info.subscription_name,
-        extra={
-            "subscription": info.subscription_name,
-            "event_id": str(info.event_id) if info.event_id else None,
-            "event_type": info.event_type,
-            "aggregate_id": str(info.aggregate_id) if info.aggregate_id else None,
-            "error_message": info.error_message,
-        },
-    )
+    alerts.critical("CRITICAL ERROR in %s", info.subscription_name, extra=_told_of(info))
+
+
+def _told_of(info: ErrorInfo) -> dict[str, object]:
+    """The fields that both lines have; the request's correlation id where the event came with one."""
+    about: dict[str, object] = {
+        "subscription": info.subscription_name,
+        "event_id": str(info.event_id) if info.event_id else None,
+        "event_type": info.event_type,
+        "aggregate_id": str(info.aggregate_id) if info.aggregate_id else None,
+        "error_message": info.error_message,
+    }
+    return about | ({"correlation_id": info.correlation_id} if info.correlation_id else {})

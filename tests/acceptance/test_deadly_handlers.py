@@ -2,14 +2,17 @@
 
 import json
 import signal
+import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
 from eventsource_app.subscriptions.careful import DEATHS_TO_PARK
+from eventsource_app.subscriptions.heartbeats import BEAT_SECONDS
 from tests.acceptance.conftest import Manage
 from tests.acceptance.judge import processed
 from tests.acceptance.log_filler import fill
@@ -92,14 +95,20 @@ def test_an_event_that_waits_behind_a_dead_letter_and_kills_its_process_becomes_
 
 
 def test_a_handler_that_never_comes_back_makes_its_process_not_alive_and_restarts_find_its_event(
-    manage: Manage, database: Database, port: int
+    manage: Manage, database: Database, port: int, tmp_path: Path
 ) -> None:
     fill(database, 100)  # one order of cust-1
+    heart = tmp_path / "heartbeat"
     for _restart in range(DEATHS):
-        worker = manage("run_subscriptions", "stuck", "--probe-port", str(port), **DEADLY)
+        worker = manage(
+            "run_subscriptions", "stuck", "--probe-port", str(port), "--heartbeat-file", str(heart), **DEADLY
+        )
         wait_for(lambda: status_of(port) == 200, what="alive at first")
 
         wait_for(lambda: status_of(port) == 503, what="not alive once the handler hangs")
+        wait_for(
+            lambda: time.time() - heart.stat().st_mtime > 3 * BEAT_SECONDS, what="a heart that stands still"
+        )
 
         (told,) = worker.wait_for_log("CRITICAL ERROR in stuck")
         assert "has not come back" in told["error_message"]

@@ -14,8 +14,13 @@ from django.db.models import F
 from django.test import Client
 from django.utils import timezone
 
-from eventsource_app.models import Checkpoint, DeadLetter, Event, WorkerHeartbeat
-from eventsource_app.subscriptions.health import health_report, readiness, readiness_report
+from eventsource_app.models import Checkpoint, DeadLetter, Event, SubscriptionSample, WorkerHeartbeat
+from eventsource_app.subscriptions.health import (
+    SubscriptionHealth,
+    health_report,
+    readiness,
+    readiness_report,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -150,6 +155,82 @@ def test_open_dead_letters_count_once_over_the_partitions() -> None:
     assert (orders.dead_letters, orders.partitions) == (3, 2)
 
 
+def sample(events_failed: int, minutes_ago: float, partition: int = 0) -> None:
+    SubscriptionSample.objects.create(
+        subscription="orders",
+        partition=partition,
+        tick=int(minutes_ago * 2),
+        sampled_at=timezone.now() - timedelta(minutes=minutes_ago),
+        lag_events=0,
+        lag_seconds=0,
+        events_processed=0,
+        events_failed=events_failed,
+    )
+
+
+def orders_health() -> SubscriptionHealth:
+    (orders,) = health_report().subscriptions
+    return orders
+
+
+def test_errors_are_those_of_the_last_hour_so_what_has_healed_is_healthy() -> None:
+    worker()
+    checkpoint(events_failed=1_000)
+    assert orders_health().status == "healthy", "nobody has looked for an hour, so nobody has failed"
+    sample(600, minutes_ago=61)
+    sample(940, minutes_ago=59)
+    sample(980, minutes_ago=6)
+    sample(990, minutes_ago=4)
+    assert (orders_health().status, orders_health().error_rate) == ("degraded", 2.0)
+    assert orders_health().reasons == ("60 errors in an hour reach 50",)
+    SubscriptionSample.objects.filter(events_failed__lt=980).delete()
+    assert orders_health().status == "healthy"
+
+
+def test_errors_are_those_of_all_partitions_also_of_those_that_are_gone() -> None:
+    worker()
+    checkpoint(events_failed=210)  # one of two partitions has taken over the other's counters
+    sample(100, minutes_ago=30)
+    sample(60, minutes_ago=30, partition=1)
+    assert orders_health().reasons == ("50 errors in an hour reach 50",)
+
+
+def test_a_feed_is_frozen_when_events_wait_and_the_checkpoint_has_not_moved() -> None:
+    worker()
+    checkpoint(position=10, moved_at=timezone.now() - timedelta(seconds=90))
+    set_head(20)
+    assert orders_health().status == "healthy", "nothing waits: positions have gaps"
+    store_event(20, seconds_ago=70)
+    assert orders_health().status == "unhealthy"
+    assert orders_health().reasons[0].startswith("frozen: partition 0 has stood at 10 for 7")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"moved_at": timedelta(seconds=5)},
+        {"state_changed_at": timedelta(seconds=5)},
+        {"rebuild_started_at": timedelta(seconds=5)},
+    ],
+)
+def test_a_feed_that_moved_or_was_let_go_a_moment_ago_is_not_frozen(changes: dict[str, timedelta]) -> None:
+    worker()
+    since: dict[str, Any] = {name: timezone.now() - age for name, age in changes.items()}
+    checkpoint(position=10, **{"moved_at": timezone.now() - timedelta(hours=1), **since})
+    set_head(20)
+    store_event(20, seconds_ago=3600)
+    assert orders_health().status == "healthy"
+
+
+@pytest.mark.parametrize("held", [{"state": "paused"}, {"breaker": "open"}])
+def test_what_is_held_on_purpose_is_not_frozen(held: dict[str, Any]) -> None:
+    worker()
+    checkpoint(position=10, moved_at=timezone.now() - timedelta(hours=1), **held)
+    set_head(20)
+    store_event(20, seconds_ago=3600)
+    assert not any("frozen" in reason for reason in orders_health().reasons)
+
+
 def test_thresholds_come_from_the_settings(settings: Any) -> None:
     settings.EVENTSOURCE = {**settings.EVENTSOURCE, "HEALTH": {"max_lag_events_warning": 5}}
     worker()
@@ -221,7 +302,7 @@ class TestOnConnectionsOfItsOwn:
         pool = {"min_size": 1, "max_size": 2, "timeout": 1}
         monkeypatch.setitem(default.settings_dict["OPTIONS"], "pool", pool)
         try:
-            for _ in range(6):
+            for _ in range(12):
                 assert client.get("/health").json()["reason"] == "manager not initialized"
                 assert client.get("/health/ready").status_code == 200
             assert default.pool.get_stats()["pool_size"] <= 2

@@ -85,6 +85,15 @@ def test_ready_shows_its_document(client: Client, monkeypatch: pytest.MonkeyPatc
     assert response.json().keys() == {"ready", "reason", "details", "timestamp"}
 
 
+def test_a_process_that_shuts_down_is_not_ready_and_still_alive(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checks, "is_stopping", lambda: True)
+    response = client.get("/health/ready")
+    assert (response.status_code, response.json()["reason"]) == (503, "shutting down")
+    assert client.get("/health/live").status_code == 200
+
+
 def test_live_asks_nobody(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checks, "ask", raising(AssertionError("touched the database")))
     response = client.get("/health/live")
