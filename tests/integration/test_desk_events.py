@@ -14,11 +14,10 @@ from django.utils import timezone
 
 from eventsource_app.admin import event_search, stream_page
 from eventsource_app.admin.correlation_page import tree
-from eventsource_app.aggregates import registry, replay
+from eventsource_app.aggregates import replay
 from eventsource_app.models import Checkpoint, DeadLetter, Event, Snapshot
 from orders.commands import PlaceOrder, ShipOrder
 from orders.services import place_order, ship_order
-from tests.builders import Account
 from tests.integration.desk import said, staff, text
 
 pytestmark = pytest.mark.django_db
@@ -264,14 +263,6 @@ def test_the_statements_of_a_stream_do_not_grow(desk: Client, order: UUID) -> No
         desk.get(stream_address(order))
     assert len(queries) <= 12
     assert desk.get(stream_address(uuid4())).status_code == 404
-
-
-def test_two_classes_of_one_aggregate_type_are_refused() -> None:
-    class OrderAggregate(Account):
-        aggregate_type = "Order"
-
-    with pytest.raises(registry.DuplicateAggregateTypeError, match="needs another aggregate_type"):
-        registry.register_aggregate(OrderAggregate)
 
 
 # One request
