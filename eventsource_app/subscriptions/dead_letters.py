@@ -112,6 +112,17 @@ SELECT count(*) FROM eventsource_app_deadletter WHERE subscription = %s AND stat
 Aggregate = tuple[str, str]
 
 
+def told_of(recorded: RecordedEvent) -> dict[str, object]:
+    """The fields of a log line about an event; with the request's correlation id where the event came with one."""
+    about: dict[str, object] = {
+        "event_id": str(recorded.event_id),
+        "event_type": recorded.event_type,
+        "aggregate_id": str(recorded.aggregate_id),
+        "position": recorded.position,
+    }
+    return about | ({"correlation_id": recorded.correlation_id} if recorded.correlation_id else {})
+
+
 @dataclass(frozen=True, slots=True)
 class Failure:
     """An event whose handling failed, why, and when it is tried again (``None``: not by itself)."""
@@ -124,6 +135,14 @@ class Failure:
     @property
     def aggregate(self) -> Aggregate:
         return self.recorded.aggregate_type, str(self.recorded.aggregate_id)
+
+    def told(self) -> dict[str, object]:
+        """The fields of the log line that tells of the parking."""
+        return {
+            **told_of(self.recorded),
+            "error_message": describe(self.error),
+            "next_retry_seconds": None if self.delay is None else round(self.delay, 3),
+        }
 
     def columns(self) -> dict[str, object]:
         lines = "".join(traceback.format_exception(self.error))

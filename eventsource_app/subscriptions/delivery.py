@@ -266,6 +266,8 @@ class Delivery:
         self.position = progress.position
         tell_progress(self._using)
         self._failed = 0
+        for failure in parks:
+            logger.warning("Event parked", extra={"subscription": self._subscription.name, **failure.told()})
         if parks:
             self._parked_generation = -1
             self._run.clear()

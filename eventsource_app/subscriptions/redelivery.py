@@ -157,6 +157,9 @@ class Redelivery:
             self.current = None
         self._unended.discard(letter_id)
         self._world_failures.pop(letter_id, None)
+        if attempt.outcome is not Outcome.TAKEN and not letter.is_follower_next:
+            about = {"subscription": self._subscription.name, "who": who, **dead_letters.told_of(recorded)}
+            logger.info("Parked event handled", extra=about)
         return attempt
 
     def _begin(self, letter_id: int, who: str, seen: OpenLetter | None) -> _Trial | Attempt:

@@ -174,3 +174,26 @@ def test_the_log_has_a_line_for_each_attempt(world: World, caplog: pytest.LogCap
     assert [line["severity"] for line in lines] == ["medium", "critical"]
     alerts = [r.getMessage() for r in caplog.records if r.name == "eventsource.alerts"]
     assert alerts == ["CRITICAL ERROR in ledger"]
+
+
+def test_the_log_tells_when_an_event_is_parked_and_when_it_is_handled_after_all(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    (account,) = world.accounts(1)
+    world.ledger.fails_at(account, 1, ValueError("no"))
+    with caplog.at_level(logging.INFO, "eventsource.worker"):
+        world.start(initial_retry_delay=0.05)
+        wait_for(lambda: lines(caplog, "Event parked"), what="the parking")
+        world.ledger.is_fixed()
+        wait_for(lambda: lines(caplog, "Parked event handled"), what="the retry's success")
+    (recorded,) = world.store.read_stream(account)
+    for message in ("Event parked", "Parked event handled"):
+        (line,) = lines(caplog, message)
+        told = vars(line)
+        assert (told["subscription"], told["position"]) == (NAME, recorded.position)
+        assert (told["event_type"], told["aggregate_id"]) == ("MoneyPaidIn", str(account.aggregate_id))
+    assert vars(lines(caplog, "Parked event handled")[0])["who"] == "worker"
+
+
+def lines(caplog: pytest.LogCaptureFixture, message: str) -> list[logging.LogRecord]:
+    return [record for record in caplog.records if record.message == message]
