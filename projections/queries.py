@@ -3,10 +3,8 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from django.db import DEFAULT_DB_ALIAS
-
 from eventsource_app.store import EventStore, RecordedEvent, StreamId
-from eventsource_app.store.session import fetch_all
+from eventsource_app.store.session import fetch_all, log_database
 from orders.events import ORDER
 from projections.models import CustomerSummary, OrderSummary
 
@@ -26,7 +24,7 @@ FIND_ORDER = f"SELECT {', '.join(_ORDER_FIELDS)} FROM projections_ordersummary W
 
 def find_order(order_id: UUID) -> OrderSummary | None:
     """Return the order as the read model has it, with the fields that are answered."""
-    rows = fetch_all(DEFAULT_DB_ALIAS, FIND_ORDER, (order_id,))
+    rows = fetch_all(log_database(), FIND_ORDER, (order_id,))
     return OrderSummary(**dict(zip(_ORDER_FIELDS, rows[0], strict=True))) if rows else None
 
 

@@ -4,7 +4,9 @@ An operation reads a session by itself, and only when there is one and no token 
 """
 
 from collections.abc import Callable
+from typing import Any
 
+from django.core.handlers.base import BaseHandler
 from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404, resolve
 
@@ -14,6 +16,7 @@ class ApiShortcutMiddleware:
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
+        self._handler = BaseHandler()
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         try:
@@ -24,7 +27,9 @@ class ApiShortcutMiddleware:
             return self.get_response(request)
         request.get_host()  # refuses a host that is not ours; CommonMiddleware, which is passed by, would have asked
         request.resolver_match = match
-        response: HttpResponse = match.func(request, *match.args, **match.kwargs)
+        # Django's handler, which is passed by, makes a transaction of a request where ATOMIC_REQUESTS asks for it.
+        view: Callable[..., Any] = self._handler.make_view_atomic(match.func)
+        response: HttpResponse = view(request, *match.args, **match.kwargs)
         if not response.streaming:
             response.headers.setdefault("Content-Length", str(len(response.content)))
         return response

@@ -11,6 +11,7 @@ from eventsource_app.observability.metrics import PROCESS_FAMILIES, collect_proc
 from eventsource_app.observability.pool_metrics import publish_pools
 from eventsource_app.probes.bounded import DatabaseHangsError, ask
 from eventsource_app.probes.row_metrics import ROW_FAMILIES, row_metrics
+from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions.health import HealthFacts, health_facts
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -34,8 +35,9 @@ def process_metrics_text() -> bytes:
     return _text(collect_process_metrics())
 
 
-def metrics_text(using: str = "default") -> bytes:
+def metrics_text(using: str | None = None) -> bytes:
     """Return all metrics for one query; where the database does not answer in time, those of the rows have no values."""
+    using = using or log_database()
     publish_pools()
     return _text((*collect_process_metrics(), *row_metrics(_facts(using))))
 

@@ -8,6 +8,7 @@ from django.db import DatabaseError, InterfaceError
 
 from eventsource_app.probes.bounded import DatabaseHangsError, ask
 from eventsource_app.probes.exposition import CONTENT_TYPE, process_metrics_text
+from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions.health import HealthReport, LivenessReport, ReadinessReport
 
 JSON = "application/json"
@@ -30,7 +31,8 @@ class WorkerProbes:
     Raises ``OSError`` for a taken port.
     """
 
-    def __init__(self, manager: Probed, address: str, port: int, using: str = "default") -> None:
+    def __init__(self, manager: Probed, address: str, port: int, using: str | None = None) -> None:
+        using = using or log_database()
         self._server = ThreadingHTTPServer((address, port), _handler_for(manager, using))
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._server.serve_forever, name="probes", daemon=True)

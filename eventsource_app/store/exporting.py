@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import BinaryIO, Final
 
 from eventsource_app.store.fence import read_bound
-from eventsource_app.store.session import fetch_all
+from eventsource_app.store.session import fetch_all, log_database
 
 PAGE = 500
 
@@ -39,12 +39,13 @@ READ_PAGE: Final = (
 
 
 def export_events(
-    file: BinaryIO, using: str = "default", *, on_progress: Callable[[int], None] = lambda _count: None
+    file: BinaryIO, using: str | None = None, *, on_progress: Callable[[int], None] = lambda _count: None
 ) -> int:
     """Write every event that is safe to read now, in order of position; return how many.
 
     ``on_progress`` is called with the number of events of each page.
     """
+    using = using or log_database()
     after, count, bound = 0, 0, read_bound(using).bound
     while rows := fetch_all(using, READ_PAGE, (after, bound, PAGE)):
         file.write("".join(f"{line}\n" for _, line in rows).encode())

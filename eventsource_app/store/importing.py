@@ -14,7 +14,7 @@ from django.db import DatabaseError, DataError, IntegrityError, connections, tra
 from eventsource_app.store import import_statements as sql
 from eventsource_app.store.export_line import ImportRefusedError, check_line
 from eventsource_app.store.fence import TAKE_FENCE
-from eventsource_app.store.session import execute, fetch_all, fetch_one
+from eventsource_app.store.session import execute, fetch_all, fetch_one, log_database
 
 CHUNK_LINES = 5000
 CHUNK_BYTES = 16 * 1024 * 1024
@@ -39,7 +39,7 @@ class Chunk:
 
 def import_events(
     lines: Iterable[bytes],
-    using: str = "default",
+    using: str | None = None,
     *,
     chunk_lines: int = CHUNK_LINES,
     on_progress: Callable[[int], None] = lambda _count: None,
@@ -49,6 +49,7 @@ def import_events(
     Works beside live appends, which wait for a chunk; one that takes a position of the file ends the import.
     ``on_progress`` is called with the number of lines of each chunk, when it is committed.
     """
+    using = using or log_database()
     if connections[using].in_atomic_block:
         raise RuntimeError("import_events commits chunk by chunk; call it outside of a transaction.")
     imported = skipped = 0

@@ -10,7 +10,7 @@ from eventsource_app.events.registry import EventRegistry, default_registry
 from eventsource_app.exceptions import EventSourceError
 from eventsource_app.store.fence import read_bound
 from eventsource_app.store.recorded_event import COLUMNS, RecordedEvent
-from eventsource_app.store.session import Row, fetch_all, fetch_one
+from eventsource_app.store.session import Row, fetch_all, fetch_one, log_database
 
 PAGE = 500
 MAX_FINDINGS = 100
@@ -63,7 +63,7 @@ class Verification:
 
 
 def verify(
-    using: str = "default",
+    using: str | None = None,
     *,
     registry: EventRegistry = default_registry,
     on_progress: Callable[[int], None] = lambda _count: None,
@@ -72,6 +72,7 @@ def verify(
 
     ``on_progress`` is called with the number of events of each page.
     """
+    using = using or log_database()
     result = Verification()
     for finding in _about_the_tables(using):
         result.add(finding)

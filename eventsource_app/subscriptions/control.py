@@ -15,7 +15,7 @@ from django.db import OperationalError, transaction
 from psycopg import errors as pg
 
 from eventsource_app.exceptions import EventSourceError
-from eventsource_app.store.session import execute, fetch_all
+from eventsource_app.store.session import execute, fetch_all, log_database
 from eventsource_app.subscriptions import checkpoints
 from eventsource_app.subscriptions.callbacks import load_callbacks
 from eventsource_app.subscriptions.checkpoints import CheckpointRow
@@ -86,13 +86,15 @@ class StateChange:
         return self.state != self.previous
 
 
-def pause(name: str, who: str, reason: str = "", *, using: str = "default") -> StateChange:
+def pause(name: str, who: str, reason: str = "", *, using: str | None = None) -> StateChange:
     """Hold a subscription until ``resume``, across restarts; when it returns, no handler of it runs any more."""
+    using = using or log_database()
     return _set_state(name, "paused", reason, who, using)
 
 
-def resume(name: str, who: str, *, using: str = "default") -> StateChange:
+def resume(name: str, who: str, *, using: str | None = None) -> StateChange:
     """Let a paused or stopped subscription go on."""
+    using = using or log_database()
     return _set_state(name, "running", "", who, using)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from eventsource_app.store.session import execute, fetch_all, fetch_one
+from eventsource_app.store.session import execute, fetch_all, fetch_one, log_database
 
 SAMPLE_SECONDS: Final = 30
 SAMPLES_KEPT: Final = 720
@@ -107,9 +107,10 @@ def sample(using: str, owner: str, names: Sequence[str]) -> None:
 
 
 def points(
-    seconds: float = KEPT_SECONDS, count: int = 120, *, using: str = "default"
+    seconds: float = KEPT_SECONDS, count: int = 120, *, using: str | None = None
 ) -> dict[str, list[Point]]:
     """Return the last ``seconds`` by subscription, in order, in at most about ``count`` points each."""
+    using = using or log_database()
     bin_seconds = max(SAMPLE_SECONDS, seconds / count)
     params = {
         "seconds": seconds,
@@ -122,12 +123,14 @@ def points(
     return found
 
 
-def span_seconds(*, using: str = "default") -> float:
+def span_seconds(*, using: str | None = None) -> float:
     """Return how far back the samples go."""
+    using = using or log_database()
     return float(fetch_one(using, SPAN, (KEPT_SECONDS,))[0])
 
 
-def rates(*, using: str = "default") -> dict[tuple[str, int], float]:
+def rates(*, using: str | None = None) -> dict[tuple[str, int], float]:
     """Return events per second over about the last minute, by subscription and partition, where it is known."""
+    using = using or log_database()
     rows = fetch_all(using, RATES, (RATE_SECONDS,))
     return {(name, partition): float(rate) for name, partition, rate in rows}

@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db import DatabaseError, transaction
 
 from eventsource_app.store.event_store import EventStore
-from eventsource_app.store.session import fetch_all
+from eventsource_app.store.session import fetch_all, log_database
 from eventsource_app.subscriptions import checkpoints, dead_letters
 from eventsource_app.subscriptions.checkpoints import Progress
 from eventsource_app.subscriptions.control import (
@@ -181,8 +181,11 @@ def discard(
     return result
 
 
-def open_letters(name: str, aggregate_id: UUID | None = None, *, using: str = "default") -> list[OpenLetter]:
+def open_letters(
+    name: str, aggregate_id: UUID | None = None, *, using: str | None = None
+) -> list[OpenLetter]:
     """Return the letters of a subscription, or of one aggregate in it, that something waits for, in the log's order."""
+    using = using or log_database()
     return dead_letters.find_open(using, name, aggregate_id)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from eventsource_app.store.session import execute
+from eventsource_app.store.session import execute, log_database
 from eventsource_app.subscriptions import history
 from eventsource_app.subscriptions.heartbeats import STALE_SECONDS
 
@@ -51,8 +51,9 @@ def prunable(name: str, seconds: float | None = None) -> Callable[[Forget], Forg
     return register
 
 
-def prune(days: float = DEFAULT_DAYS, *, using: str = "default") -> dict[str, int]:
+def prune(days: float = DEFAULT_DAYS, *, using: str | None = None) -> dict[str, int]:
     """Delete all that is older than it need be; return how many rows of each kind went."""
+    using = using or log_database()
     if not 0 <= days < float("inf"):
         raise ValueError(f"days={days} cannot be: use a number from 0.")
     return {

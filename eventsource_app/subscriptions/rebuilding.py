@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from eventsource_app.store.event_store import EventStore
-from eventsource_app.store.session import execute, fetch_all
+from eventsource_app.store.session import execute, fetch_all, log_database
 from eventsource_app.subscriptions import checkpoints, dead_letters, heartbeats
 from eventsource_app.subscriptions.control import (
     ControlError,
@@ -143,26 +143,30 @@ def rebuild(
     return begun
 
 
-def rebuild_progress(name: str, *, using: str = "default") -> RebuildProgress:
+def rebuild_progress(name: str, *, using: str | None = None) -> RebuildProgress:
     """Return how far the rebuild of a subscription is."""
+    using = using or log_database()
     position, target, started_at, breaker_open, state, done, total = fetch_all(using, PROGRESS, (name,))[0]
     obstacle = state or ("held up by an open circuit breaker" if breaker_open else "")
     return RebuildProgress(position or 0, target, started_at, done or 0, total or 0, obstacle)
 
 
-def finish_rebuild(name: str, *, using: str = "default") -> bool:
+def finish_rebuild(name: str, *, using: str | None = None) -> bool:
     """Take the mark of a rebuild away if every partition has come through; say whether there is none (any more)."""
+    using = using or log_database()
     execute(using, FINISH, {"name": name})
     return rebuild_progress(name, using=using).target is None
 
 
-def has_live_worker(name: str, *, using: str = "default") -> bool:
+def has_live_worker(name: str, *, using: str | None = None) -> bool:
     """Say whether a process lives that can run the subscription."""
+    using = using or log_database()
     return heartbeats.count_live(using, checkpoints.LEASE_SECONDS).get(name, 0) > 0
 
 
-def letters_above(name: str, position: int, *, using: str = "default") -> int:
+def letters_above(name: str, position: int, *, using: str | None = None) -> int:
     """Return how many open letters a reset to this position would close."""
+    using = using or log_database()
     return int(fetch_all(using, HOW_MANY_ABOVE, (name, position, position))[0][0])
 
 
@@ -208,9 +212,10 @@ def reset_checkpoint(
 
 
 def accept_event_types(
-    name: str, who: str, *, using: str = "default", subscriptions: Subscriptions | None = None
+    name: str, who: str, *, using: str | None = None, subscriptions: Subscriptions | None = None
 ) -> AcceptedTypes:
     """Let a subscription whose handled types changed go on from its checkpoint, without the past of the new ones."""
+    using = using or log_database()
     wanted = declared(name, subscriptions).event_types
     with locked_rows(using, name) as rows:
         known = rows[0].handled_types

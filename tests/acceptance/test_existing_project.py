@@ -19,6 +19,14 @@ from tests.waiting import wait_for
 pytestmark = [pytest.mark.acceptance]
 EVENTS = "events_of_an_existing_project"
 KEY = "0123456789abcdefghijklmnopqrstuvwxyz-0123456789-ABCDEFGH"
+DESK = """
+from django.contrib.auth.models import User
+from django.test import Client
+client = Client(SERVER_NAME="localhost")
+client.force_login(User.objects.create_superuser("ada"))
+pages = ("/admin/", "/admin/eventsource_app/event/", "/admin/eventsource_app/checkpoint/", "/admin/eventsource_app/deadletter/")
+print([client.get(page).status_code for page in pages])
+"""
 TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
 
 
@@ -88,7 +96,7 @@ def test_the_log_and_its_read_models_live_on_an_alias_of_their_own(
 
     order, position = receipts[1]["order_id"], receipts[1]["position"]
     status, _, body = ask(port, "GET", f"/orders/{order}?wait_for={position}", **headers)
-    assert (status, json.loads(body)["status"]) == (200, "created"), worker.text()
+    assert (status, json.loads(body)["status"]) == (200, "created"), body + worker.text()
     # Nobody can follow what this request itself has not committed, so it does not wait.
     status, waited, _ = ask(
         port, "POST", f"/orders/{order}/ship", {"tracking_number": "T-1"}, **headers, Prefer="wait"
@@ -97,6 +105,7 @@ def test_the_log_and_its_read_models_live_on_an_alias_of_their_own(
     wait_for(lambda: json.loads(ask(port, "GET", "/health")[2])["status"] == "healthy", what="health")
     assert ask(port, "GET", "/health/ready")[0] == 200
     assert json.loads(run(environment, "subscription_status", "--json"))["live_workers"] == 1
+    assert run(environment, "shell", "-v", "0", "-c", DESK).endswith("[200, 200, 200, 200]")
     with psycopg.connect(events_url) as events:
         found = {name for (name,) in events.execute(TABLES)}
         assert events.execute("SELECT count(*) FROM eventsource_app_event").fetchone() == (3,)

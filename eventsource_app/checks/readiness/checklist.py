@@ -11,7 +11,7 @@ from eventsource_app.checks.readiness.deployment import Database, Deployment
 from eventsource_app.checks.readiness.item import INFRASTRUCTURE, Item, Rule, Verdict, ask, fail, ok
 from eventsource_app.checks.readiness.questions import QUESTIONS
 from eventsource_app.checks.readiness.server import log_facts, server_facts
-from eventsource_app.store.session import leave_pool
+from eventsource_app.store.session import leave_pool, log_database
 
 SETTINGS_RULES: Final[tuple[Rule[Deployment], ...]] = (
     *connection_rules.SETTINGS_RULES,
@@ -31,21 +31,24 @@ ANSWERS: Final[Rule[str]] = Rule(
 NOT_SEEN: Final = ask("The database does not answer, so this could not be looked at.")
 
 
-def checklist(using: str = "default", settings: Any = project_settings) -> list[Item]:
+def checklist(using: str | None = None, settings: Any = project_settings) -> list[Item]:
     """Return every item, by area; a database that is away is an item of its own, and what it hides is asked."""
+    using = using or log_database()
     found = [*settings_items(using, settings), *database_items(using, settings), *QUESTIONS]
     areas = list(dict.fromkeys(item.area for item in found))
     return sorted(found, key=lambda item: areas.index(item.area))
 
 
-def settings_items(using: str = "default", settings: Any = project_settings) -> list[Item]:
+def settings_items(using: str | None = None, settings: Any = project_settings) -> list[Item]:
     """Return what the settings alone can answer."""
+    using = using or log_database()
     deployment = Deployment(settings, using)
     return [rule.item(deployment) for rule in SETTINGS_RULES]
 
 
-def database_items(using: str = "default", settings: Any = project_settings) -> list[Item]:
+def database_items(using: str | None = None, settings: Any = project_settings) -> list[Item]:
     """Return what the database answers."""
+    using = using or log_database()
     try:
         seen = _look(Deployment(settings, using))
     except (DatabaseError, InterfaceError) as error:

@@ -5,7 +5,7 @@ from typing import Final
 from django.db import connections
 
 from eventsource_app.store.fence import FENCE_IS_HELD
-from eventsource_app.store.session import option
+from eventsource_app.store.session import log_database, option
 from eventsource_app.subscriptions.config import HealthCheckConfig
 from eventsource_app.subscriptions.health.facts import RATE_MINUTES, HealthFacts, PartitionFacts
 from eventsource_app.subscriptions.health.reports import HealthReport
@@ -70,16 +70,18 @@ LOG_COLUMNS: Final = 6  # what comes before the checkpoint's columns and is the 
 SHORT: Final = f"SET LOCAL statement_timeout = {PROBE_TIMEOUT_MS};"
 
 
-def health_report(using: str = "default", config: HealthCheckConfig | None = None) -> HealthReport:
+def health_report(using: str | None = None, config: HealthCheckConfig | None = None) -> HealthReport:
     """Return the health of all subscriptions, as the rows of database ``using`` tell it.
 
     ``config`` defaults to ``EVENTSOURCE["HEALTH"]``. Raises Django's ``DatabaseError`` when the rows cannot be read.
     """
+    using = using or log_database()
     return assess(health_facts(using), config or HealthCheckConfig(**option("HEALTH", {})))
 
 
-def health_facts(using: str = "default") -> HealthFacts:
+def health_facts(using: str | None = None) -> HealthFacts:
     """Read the rows: one query, ended by the server after 1.5 seconds unless the caller has a transaction open."""
+    using = using or log_database()
     connection = connections[using]
     with connection.cursor() as cursor:
         if connection.in_atomic_block:

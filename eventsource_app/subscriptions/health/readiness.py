@@ -3,6 +3,7 @@
 from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
+from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions.health.queries import SHORT
 from eventsource_app.subscriptions.health.reports import ReadinessReport
 
@@ -11,11 +12,12 @@ SHOWN_MIGRATIONS = 10
 _migrated: set[str] = set()
 
 
-def readiness_report(using: str = "default") -> ReadinessReport:
+def readiness_report(using: str | None = None) -> ReadinessReport:
     """Return whether a web process can serve: at most two queries, and one once the migrations were seen.
 
     Workers do not count: an order can be taken without them. Raises Django's ``DatabaseError``.
     """
+    using = using or log_database()
     missing = missing_migrations(using)
     if not missing:
         return ReadinessReport(
