@@ -105,6 +105,10 @@ class Lifetime:
         deadline = started + self._terms.shutdown_timeout
         _join(workers, deadline)
         self.reader.join(max(0.1, deadline - time.monotonic()))
+        # The reader may have been taking a lease as the stop came: its worker gives it back, but is not among the others.
+        late = [worker for worker in self.ownership.workers if worker not in workers]
+        _join(late, max(deadline, time.monotonic() + 0.1))
+        workers = [*workers, *late]
         self._leave()
         forced = any(worker.is_alive for worker in workers)
         phase = ShutdownPhase.FORCED if forced else ShutdownPhase.STOPPED

@@ -45,7 +45,8 @@ SCREENS = [
 ]
 
 
-@pytest.fixture(scope="session")
+# For a module, not for the session: while Playwright's loop runs in this process, no other test may start one of its own.
+@pytest.fixture(scope="module")
 def chromium() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip(
