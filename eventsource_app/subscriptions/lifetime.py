@@ -106,9 +106,9 @@ class Lifetime:
         _join(workers, deadline)
         self.reader.join(max(0.1, deadline - time.monotonic()))
         # The reader may have been taking a lease as the stop came: its worker gives it back, but is not among the others.
-        late = [worker for worker in self.ownership.workers if worker not in workers]
+        late = tuple(worker for worker in self.ownership.workers if worker not in workers)
         _join(late, max(deadline, time.monotonic() + 0.1))
-        workers = [*workers, *late]
+        workers += late
         self._leave()
         forced = any(worker.is_alive for worker in workers)
         phase = ShutdownPhase.FORCED if forced else ShutdownPhase.STOPPED
