@@ -18,13 +18,14 @@ def test_a_signal_stops_everything_and_the_data_stays(data: Path, port: int, num
     server = project_server(data)
     run = Run(data, port)
     run.wait_until_up()
+    token = run.token()  # printed a moment after the web answers
     children = run.children()
 
     run.process.send_signal(number)
     output = run.output()
 
     assert run.process.returncode == 0, output
-    assert f'curl -i {run.url}/orders -H "Authorization: Bearer {run.token()}"' in output
+    assert f'curl -i {run.url}/orders -H "Authorization: Bearer {token}"' in output
     assert len(children) == 2
     assert all(group_is_gone(child) for child in children)
     assert not database_answers(server)
