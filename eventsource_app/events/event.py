@@ -17,6 +17,8 @@ def _now() -> datetime:
 
 
 def _in_utc(value: datetime) -> datetime:
+    if value.tzinfo == UTC:  # as every stored one is; pydantic has a class of its own for it, slow to convert
+        return value
     try:
         return value.astimezone(UTC)
     except OverflowError as error:

@@ -12,7 +12,7 @@ from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_VERSION, DomainEve
 from eventsource_app.events.registry import EventRegistry
 from eventsource_app.events.serialization import InvalidEventError, encode_payload
 from eventsource_app.store.hot_statements import HotStatement, fetch_hot
-from eventsource_app.store.session import Row, fetch_all, fetch_one
+from eventsource_app.store.session import Row, fetch_all, fetch_one, violated_constraint
 from eventsource_app.store.slots import slot_of
 from eventsource_app.store.streams import (
     AppendResult,
@@ -79,7 +79,7 @@ def send(using: str, append: PreparedAppend) -> AppendResult:
     try:
         outcome, version, position = _call(using, append)
     except IntegrityError as error:
-        if _constraint(error) == EVENT_ID_CONSTRAINT:
+        if violated_constraint(error) == EVENT_ID_CONSTRAINT:
             raise DuplicateEventError(_taken_id(error, append), append.stream) from error
         raise
     if outcome == "conflict":
@@ -146,11 +146,6 @@ def _encode(event: DomainEvent, registry: EventRegistry, max_bytes: int) -> tupl
         metadata,
         data,
     )
-
-
-def _constraint(error: IntegrityError) -> str | None:
-    cause = error.__cause__
-    return cause.diag.constraint_name if isinstance(cause, pg_errors.Error) else None
 
 
 def _taken_id(error: IntegrityError, append: PreparedAppend) -> UUID:

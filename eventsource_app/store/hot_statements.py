@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
-from psycopg import abc, pq
-from psycopg.adapt import Transformer
+from psycopg import pq
 
+from eventsource_app.store.libpq import DONE, IDLE, ROWS, rows_of
 from eventsource_app.store.session import Row, kept_cursor, prepares, usable_connection
 
 
@@ -28,7 +28,7 @@ def fetch_hot(using: str, statement: HotStatement, params: Sequence[str | None])
     connection = usable_connection(using)
     driver: psycopg.Connection[Row] = connection.connection
     with connection.wrap_database_errors:
-        if driver.autocommit and driver.pgconn.transaction_status == _IDLE:
+        if driver.autocommit and driver.pgconn.transaction_status == IDLE:
             return _fetch_by_libpq(driver, statement, params)
         cursor = kept_cursor(driver, psycopg.RawCursor)
         return cursor.execute(statement.sql, params, prepare=prepares()).fetchall()
@@ -37,17 +37,9 @@ def fetch_hot(using: str, statement: HotStatement, params: Sequence[str | None])
 def _fetch_by_libpq(
     driver: psycopg.Connection[Row], statement: HotStatement, params: Sequence[str | None]
 ) -> list[Row]:
-    kept = vars(driver).get(_KEPT) or vars(driver).setdefault(_KEPT, _Kept(Transformer(driver), set()))
+    prepared: set[bytes] = vars(driver).get(_PREPARED) or vars(driver).setdefault(_PREPARED, set())
     values = [param if param is None else param.encode() for param in params]
-    result = _ask(driver.pgconn, statement, values, kept.prepared)
-    if result.status != _ROWS:
-        if driver.pgconn.status == pq.ConnStatus.BAD:
-            raise psycopg.OperationalError(result.get_error_message())
-        raise psycopg.errors.error_from_result(result)
-    kept.transformer.set_pgresult(result)
-    rows: list[Row] = kept.transformer.load_rows(0, result.ntuples, tuple)
-    kept.transformer.set_pgresult(None)
-    return rows
+    return rows_of(driver, _ask(driver.pgconn, statement, values, prepared))
 
 
 def _ask(
@@ -57,25 +49,15 @@ def _ask(
         return pgconn.exec_params(statement.sql, values)
     if statement.name in prepared:
         result = pgconn.exec_prepared(statement.name, values)
-        if result.status == _ROWS or result.error_field(pq.DiagnosticField.SQLSTATE) != _NO_SUCH_STATEMENT:
+        if result.status == ROWS or result.error_field(pq.DiagnosticField.SQLSTATE) != _NO_SUCH_STATEMENT:
             return result
     # The first time; or the driver, after an error in one of its own, has made the server forget all of them.
     result = pgconn.prepare(statement.name, statement.sql)
-    if result.status != pq.ExecStatus.COMMAND_OK:
+    if result.status != DONE:
         return result
     prepared.add(statement.name)
     return pgconn.exec_prepared(statement.name, values)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    """What a connection keeps: how it makes objects of values, and what it has prepared."""
-
-    transformer: abc.Transformer
-    prepared: set[bytes]
-
-
-_KEPT = "eventsource_hot"
-# Members of an enumeration take longer to look up than these.
-_ROWS, _IDLE = pq.ExecStatus.TUPLES_OK, pq.TransactionStatus.IDLE
+_PREPARED = "eventsource_prepared"
 _NO_SUCH_STATEMENT = b"26000"

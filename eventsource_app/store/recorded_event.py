@@ -29,7 +29,7 @@ class RecordedEvent:
     def __init__(self, position: int, event: DomainEvent, recorded_at: datetime) -> None:
         self.position = position
         self._event: DomainEvent | None = event
-        self._recorded_at: datetime | str = recorded_at
+        self._recorded_at: datetime | None = recorded_at
         self._stored: StoredEvent | None = None
         self._registry = default_registry
 
@@ -37,11 +37,10 @@ class RecordedEvent:
     def from_row(cls, row: Row, registry: EventRegistry) -> "RecordedEvent":
         """Make one of a row of ``COLUMNS``."""
         recorded = cls.__new__(cls)
-        recorded._stored = _new_tuple(StoredEvent, row[:12])  # _make, without its check of the length
+        recorded._stored = _new_tuple(StoredEvent, row)  # _make, without its check of the length
         recorded.position = row[12]
-        recorded._recorded_at = row[13]
         recorded._registry = registry
-        recorded._event = None
+        recorded._event = recorded._recorded_at = None
         return recorded
 
     @property
@@ -53,8 +52,9 @@ class RecordedEvent:
 
     @property
     def recorded_at(self) -> datetime:
-        if isinstance(self._recorded_at, str):
-            self._recorded_at = datetime.fromisoformat(self._recorded_at[1:-1])
+        if self._recorded_at is None:
+            assert self._stored is not None  # noqa: S101 - one of the two is always there
+            self._recorded_at = datetime.fromisoformat(self._stored.recorded_at[1:-1])
         return self._recorded_at
 
     @property

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from django.conf import settings
 from django.core.signals import setting_changed
-from django.db import DEFAULT_DB_ALIAS, connections
+from django.db import DEFAULT_DB_ALIAS, IntegrityError, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.dispatch import receiver
 
@@ -86,6 +86,12 @@ def usable_connection(using: str) -> BaseDatabaseWrapper:
         connection.ensure_connection()
     connection.validate_no_broken_transaction()
     return connection
+
+
+def violated_constraint(error: IntegrityError) -> str | None:
+    """Return the name of the constraint that the statement violated."""
+    cause = error.__cause__
+    return cause.diag.constraint_name if isinstance(cause, psycopg.Error) else None
 
 
 def kept_cursor(

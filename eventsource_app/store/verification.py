@@ -112,7 +112,7 @@ def _about_the_tables(using: str) -> Iterator[str]:
 
 
 def _check(row: Row, registry: EventRegistry, result: Verification) -> None:
-    recorded = RecordedEvent.from_row(row, registry)
+    recorded = RecordedEvent.from_row(row[:14], registry)
     slot, right_slot, has_predecessor, envelope_keys = row[14:]
     where = f"Event {row[0]} at position {recorded.position}"
     if slot != right_slot:

@@ -7,7 +7,10 @@ lost its lease while it slept finds another epoch and changes nothing. The datab
 from dataclasses import dataclass
 from typing import Final
 
-from eventsource_app.store.session import Row, execute, fetch_all
+from django.db import IntegrityError
+
+from eventsource_app.store.session import Row, execute, fetch_all, violated_constraint
+from eventsource_app.store.transaction_ends import NOTHING, Meanwhile, begin_with, commit_with
 from eventsource_app.subscriptions.interruptions import LeaseLostError
 
 LEASE_SECONDS: Final = 10.0
@@ -41,20 +44,12 @@ RETURNING epoch, position, unclean_takeover_count, careful_position, careful_dea
 LOCK: Final = """
 SELECT position, epoch, state, parked_generation, partition_count FROM eventsource_app_checkpoint WHERE id = %s FOR UPDATE
 """
+# The function stands in migration 0012: called by name, it need not be planned anew for each batch.
 ADVANCE: Final = """
-UPDATE eventsource_app_checkpoint SET
-    position = %(position)s, events_processed = events_processed + %(processed)s,
-    events_failed = events_failed + %(failed)s, retry_count = retry_count + %(retries)s, batch_count = batch_count + 1,
-    parked_generation = parked_generation + %(parked)s,
-    unclean_takeover_count = 0, careful_position = NULL, careful_death_count = 0,
-    moved_at = CASE WHEN position = %(position)s THEN moved_at ELSE clock_timestamp() END,
-    last_event_at = CASE WHEN %(processed)s > 0 THEN clock_timestamp() ELSE last_event_at END,
-    last_error = coalesce(%(error)s, last_error),
-    last_error_at = CASE WHEN %(error)s::text IS NULL THEN last_error_at ELSE clock_timestamp() END,
-    breaker = 'closed', breaker_opened_at = NULL,
-    lease_expires_at = clock_timestamp() + make_interval(secs => %(lease)s), updated_at = clock_timestamp()
- WHERE id = %(id)s AND epoch = %(epoch)s AND position = %(read)s
+SELECT eventsource_advance(%(id)s, %(epoch)s, %(read)s, %(position)s, %(processed)s, %(failed)s, %(retries)s,
+    %(parked)s, %(error)s, %(lease)s)
 """
+LOST_LEASE: Final = "eventsource_lease"
 RENEW: Final = """
 UPDATE eventsource_app_checkpoint SET lease_expires_at = clock_timestamp() + make_interval(secs => %s),
     updated_at = clock_timestamp() WHERE id = %s AND epoch = %s
@@ -190,9 +185,9 @@ def claim(using: str, row: CheckpointRow, owner: str, lease_seconds: float) -> L
     return Lease(row.id, row.subscription, row.partition, row.partition_count, *rows[0])
 
 
-def lock(using: str, lease: Lease) -> LockedCheckpoint:
-    """Lock the row for this attempt; raises ``LeaseLostError`` when the epoch is not ours any more."""
-    rows = fetch_all(using, LOCK, (lease.checkpoint_id,))
+def lock(using: str, lease: Lease, meanwhile: Meanwhile = NOTHING) -> LockedCheckpoint:
+    """Begin an attempt: lock the row; raises ``LeaseLostError`` when the epoch is not ours any more."""
+    rows = begin_with(using, LOCK, (lease.checkpoint_id,), meanwhile)
     locked = LockedCheckpoint(*rows[0]) if rows else None
     if locked is None or locked.epoch != lease.epoch or locked.partition_count != lease.partition_count:
         raise LeaseLostError(lease.subscription, lease.partition)
@@ -215,8 +210,15 @@ def count(using: str, name: str, slot: int, progress: Progress) -> None:
     execute(using, COUNT, {"subscription": name, "slot": slot, **progress.counters()})
 
 
-def advance(using: str, lease: Lease, read: int, progress: Progress, lease_seconds: float) -> None:
-    """Move the locked row and renew the lease; never backwards."""
+def advance(
+    using: str,
+    lease: Lease,
+    read: int,
+    progress: Progress,
+    lease_seconds: float,
+    meanwhile: Meanwhile = NOTHING,
+) -> None:
+    """End an attempt: move the locked row, never backwards, renew the lease, and commit."""
     if progress.position < read:
         raise ValueError(
             f"The checkpoint of {lease.subscription} cannot go back from {read} to {progress.position}."
@@ -229,8 +231,12 @@ def advance(using: str, lease: Lease, read: int, progress: Progress, lease_secon
         "position": progress.position,
         **progress.counters(),
     }
-    if execute(using, ADVANCE, params) != 1:
-        raise LeaseLostError(lease.subscription, lease.partition)
+    try:
+        commit_with(using, ADVANCE, params, meanwhile)
+    except IntegrityError as error:
+        if violated_constraint(error) == LOST_LEASE:
+            raise LeaseLostError(lease.subscription, lease.partition) from error
+        raise
 
 
 def renew(using: str, lease: Lease, lease_seconds: float) -> Row:

@@ -15,6 +15,7 @@ from django.db import connections, transaction
 from eventsource_app.observability.metrics import batch_seconds
 from eventsource_app.store.notifications import tell_progress
 from eventsource_app.store.recorded_event import RecordedEvent
+from eventsource_app.store.transaction_ends import NOTHING
 from eventsource_app.subscriptions import checkpoints, dead_letters
 from eventsource_app.subscriptions.careful import CarefulMode
 from eventsource_app.subscriptions.checkpoints import Lease, LockedCheckpoint, Progress
@@ -33,7 +34,7 @@ from eventsource_app.subscriptions.errors import (
     when_exhausted,
 )
 from eventsource_app.subscriptions.failure_run import FailureRun, aggregate_of
-from eventsource_app.subscriptions.handling import run_handlers
+from eventsource_app.subscriptions.handling import decode_ahead, run_handlers
 from eventsource_app.subscriptions.interruptions import (
     BreakerOpenedError,
     CheckpointMovedError,
@@ -86,6 +87,8 @@ class Delivery:
         self._failed = 0
         self._world_failures = 0
         self._careful = CarefulMode(using, lease, self._config.in_flight_limit)
+        self._ahead = NOTHING
+        self.upcoming: Callable[[], list[RecordedEvent]] = list
         self.current: RecordedEvent | None = None
         self.position = lease.position
 
@@ -113,6 +116,7 @@ class Delivery:
         Raises ``WorldError``, ``BreakerOpenedError``, ``StoppedError``, ``NotRunningError``, ``CheckpointMovedError`` or
         ``LeaseLostError``; whatever was committed by then stands.
         """
+        self._ahead = decode_ahead(page.events, self.upcoming)
         if self._run or self._careful or self._blames_the_event():
             return self._deliver_singly(page)
         handled = 0
@@ -254,7 +258,12 @@ class Delivery:
                     error=describe(parks[-1].error) if parks else None,
                 )
                 checkpoints.advance(
-                    self._using, self._lease, locked.position, progress, self._limits.lease_seconds
+                    self._using,
+                    self._lease,
+                    locked.position,
+                    progress,
+                    self._limits.lease_seconds,
+                    self._ahead,
                 )
         except Exception as error:
             if not committed:
@@ -281,7 +290,7 @@ class Delivery:
             self.current = None
 
     def _lock(self) -> LockedCheckpoint:
-        locked = checkpoints.lock(self._using, self._lease)
+        locked = checkpoints.lock(self._using, self._lease, self._ahead)
         if locked.state != "running":
             raise NotRunningError(self._subscription.name, locked.state)
         if locked.position != self.position:

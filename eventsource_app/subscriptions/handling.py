@@ -1,8 +1,8 @@
 """Calling the handlers of a projection; ``delivery`` and ``redelivery`` do it inside their transactions."""
 
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext, suppress
 from functools import partial
 
 from eventsource_app.observability import tracing
@@ -15,6 +15,22 @@ from eventsource_app.subscriptions.spans import handling_span
 
 # How often a batch of quick handlers looks whether it must end.
 LOOK_SECONDS = 0.01
+STEP = 16
+
+
+def decode_ahead(
+    events: list[RecordedEvent], upcoming: Callable[[], list[RecordedEvent]]
+) -> Iterator[object]:
+    """Decode these events, then the next ones, a few at each step: work for the moments when the database has the say.
+
+    What cannot be decoded is left as it is, to be that event's error when a handler asks for it.
+    """
+    for part in (events, upcoming()):
+        for start in range(0, len(part), STEP):
+            with suppress(Exception):
+                for recorded in part[start : start + STEP]:
+                    recorded.event  # noqa: B018 - it is kept
+            yield None
 
 
 def run_handlers(

@@ -90,6 +90,11 @@ class Lane:
                 self._changed.wait(timeout)
             return self._pages.popleft() if self._pages else None
 
+    def upcoming(self) -> list[RecordedEvent]:
+        """Return the events of the page that is next, without taking it; an empty list where none has been read."""
+        with self._changed:
+            return self._pages[0].events if self._pages else []
+
     def take_more(self, page: Page, limit: int) -> Page:
         """Join what else is there to a page, up to ``limit`` events; never waits."""
         with self._changed:

@@ -62,6 +62,7 @@ class Worker:
         self._breaker = CircuitBreaker(config)
         limits = Limits(lease_seconds, self._is_stopping, self._beat)
         self._delivery = Delivery(subscription, using, lease, limits, callbacks, self._breaker)
+        self._delivery.upcoming = self.lane.upcoming
         self._redelivery = Redelivery(
             subscription, using, lease, lease_seconds, callbacks, store, self._is_stopping
         )

@@ -10,6 +10,7 @@ from multiprocessing.connection import Connection
 
 from django.db import connections
 
+from eventsource_app.management.collection import relax_collection
 from eventsource_app.store.notifications import close_wake_ups
 from tests.benchmarks.server import Bench
 from tests.benchmarks.workload import Sides
@@ -96,6 +97,7 @@ def in_child(function: Callable[[], float]) -> float:
 
 def _answer(pipe: Connection, function: Callable[[], float]) -> None:
     be_quiet()
+    relax_collection()
     pipe.send(function())
     close_wake_ups()
     connections.close_all()

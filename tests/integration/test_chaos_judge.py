@@ -135,8 +135,8 @@ def test_it_sees_a_skip_when_the_checkpoint_runs_ahead(
 ) -> None:
     mine = checkpoints.advance
 
-    def too_far(using: str, lease: Any, read: int, progress: Any, seconds: float) -> None:
-        mine(using, lease, read, replace(progress, position=progress.position + 1), seconds)
+    def too_far(using: str, lease: Any, read: int, progress: Any, *others: Any) -> None:
+        mine(using, lease, read, replace(progress, position=progress.position + 1), *others)
 
     monkeypatch.setattr(checkpoints, "advance", too_far)
     differences = "\n".join(run_through_a_failure(database).differences)

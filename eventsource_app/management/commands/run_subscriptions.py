@@ -12,6 +12,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
 from eventsource_app.management.autoreload import REASON, CodeWatcher, restart
+from eventsource_app.management.collection import relax_collection
 from eventsource_app.management.supervision import Supervision, worker_command
 from eventsource_app.observability import tracing
 from eventsource_app.observability.pool import log_pool
@@ -74,6 +75,7 @@ class Command(BaseCommand):
         for subscription in self._chosen(options["names"]):
             manager.subscribe(subscription.projection, subscription.config, subscription.name)
         watcher = self._watcher(manager, options)
+        relax_collection()
         with self._probes(manager, options["probe_port"], options["database"]):
             result = (
                 manager.run_until_caught_up() if options["until_caught_up"] else manager.run_until_shutdown()
