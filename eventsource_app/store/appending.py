@@ -1,4 +1,4 @@
-"""Writing: one call of one SQL function stores all events of an append, or none."""
+"""Writing: one statement stores all events of an append, or none, once it holds the fence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from psycopg import errors as pg_errors
 from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_VERSION, DomainEvent
 from eventsource_app.events.registry import EventRegistry
 from eventsource_app.events.serialization import InvalidEventError, encode_payload
+from eventsource_app.store.fence import HOLD_FENCE
 from eventsource_app.store.hot_statements import HotStatement, fetch_hot
 from eventsource_app.store.session import Row, fetch_all, fetch_one, violated_constraint
 from eventsource_app.store.slots import slot_of
@@ -22,12 +23,22 @@ from eventsource_app.store.streams import (
     WrongExpectedVersionError,
 )
 
-APPEND_ONE = HotStatement(
-    b"eventsource_append_one",
-    b"SELECT outcome, version, position FROM eventsource_append_one($1::text, $2::uuid, $3::smallint, $4::integer, "
-    b"$5::uuid, $6::text, $7::smallint, $8::timestamptz, $9::text, $10::uuid, $11::text, $12::jsonb, $13::jsonb)",
-)
-APPEND_MANY = (
+# One event at a known place is by far the commonest append. As a statement it costs the server a third less than as a call
+# of the function below, which is asked only when nothing was inserted. $1 to $13 as ``PreparedAppend.params`` has them.
+INSERT = f"""WITH fence AS MATERIALIZED (SELECT {HOLD_FENCE} AS held)
+INSERT INTO eventsource_app_event (
+    aggregate_type, aggregate_id, slot, aggregate_version, event_id, event_type, schema_version, occurred_at,
+    correlation_id, causation_id, actor_id, metadata, data)
+SELECT $1::text, $2::uuid, $3::smallint, $4::integer + 1, $5::uuid, $6::text, $7::smallint, $8::timestamptz,
+       $9::text, $10::uuid, $11::text, $12::jsonb, $13::jsonb
+  FROM fence"""  # noqa: S608
+# That the event before is there is a condition of its own statement: beside a cheap one in an OR it would be planned anew each time.
+PREDECESSOR = """ JOIN eventsource_app_event AS e
+    ON e.aggregate_type = $1::text AND e.aggregate_id = $2::uuid AND e.aggregate_version = $4::integer"""
+STORED = " ON CONFLICT DO NOTHING RETURNING position"
+INSERT_FIRST = HotStatement(b"eventsource_insert_first", f"{INSERT}{STORED}".encode())
+INSERT_NEXT = HotStatement(b"eventsource_insert_next", f"{INSERT}{PREDECESSOR}{STORED}".encode())
+APPEND = (
     "SELECT outcome, version, position FROM eventsource_append(%s::text, %s::uuid, %s::smallint, %s::integer, "
     "%s::uuid[], %s::text[], %s::smallint[], %s::timestamptz[], %s::text[], %s::uuid[], %s::text[], "
     "%s::jsonb[], %s::jsonb[])"
@@ -91,9 +102,15 @@ def send(using: str, append: PreparedAppend) -> AppendResult:
 
 
 def _call(using: str, append: PreparedAppend) -> Row:
-    if len(append.event_ids) == 1:
-        return fetch_hot(using, APPEND_ONE, append.params)[0]
-    return fetch_one(using, APPEND_MANY, append.params)
+    if len(append.event_ids) > 1:
+        return fetch_one(using, APPEND, append.params)
+    if append.expected.is_exact:
+        statement = INSERT_NEXT if append.expected.value else INSERT_FIRST
+        if rows := fetch_hot(using, statement, append.params):
+            return "appended", append.expected.value + 1, rows[0][0]
+    # Numbered by the store; or a lost race, a repeated append, a taken id: the function finds out, and may yet append.
+    place, event = append.params[:4], append.params[4:]
+    return fetch_one(using, APPEND, (*place, *([value] for value in event)))
 
 
 def _check_place(stream: StreamId, events: Sequence[DomainEvent], expected: ExpectedVersion) -> None:

@@ -37,14 +37,15 @@ class WakeUps:
         self._channels: set[str] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._pid = 0
         self._closing = False
 
     def raise_flag(self, channel: str = CHANNEL) -> None:
         """Ask for a notification soon; costs next to nothing."""
+        if self._thread is not None and channel in self._channels and self._pending.is_set():
+            return  # the thread has not taken it yet
         self._channels.add(channel)
         self._pending.set()
-        if self._thread is None or self._pid != os.getpid():
+        if self._thread is None:
             self._start()
 
     def close(self) -> None:
@@ -52,17 +53,14 @@ class WakeUps:
         thread = self._thread
         self._closing = True
         self._pending.set()
-        if thread is not None and self._pid == os.getpid():
+        if thread is not None:
             thread.join()
         self._closing = False
 
     def _start(self) -> None:
-        if self._pid != os.getpid():  # a fork copies the lock, not the thread that may hold it
-            self._lock = threading.Lock()
         with self._lock:
-            if self._thread is not None and self._pid == os.getpid():
+            if self._thread is not None:
                 return
-            self._pid = os.getpid()
             self._thread = threading.Thread(target=self._run, name="eventsource-wake-ups", daemon=True)
             self._thread.start()
 
@@ -111,6 +109,8 @@ def connect(using: str) -> psycopg.Connection[Any]:
 
 
 _wake_ups: dict[str, WakeUps] = {}
+# A fork copies neither thread nor connection: the child begins with none.
+os.register_at_fork(after_in_child=_wake_ups.clear)
 
 
 def wake_up_after_commit(using: str) -> None:

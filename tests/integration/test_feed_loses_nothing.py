@@ -18,7 +18,7 @@ from django.db import OperationalError, connection, transaction
 
 from eventsource_app.models import Event
 from eventsource_app.store import ExpectedVersion, RecordedEvent
-from eventsource_app.store.appending import APPEND_ONE, prepare
+from eventsource_app.store.appending import INSERT_FIRST, prepare
 from eventsource_app.store.notifications import connect
 from tests.builders import a_store, a_stream, ids, paid_in, payments, registry
 from tests.feed_writers import Campaign, write
@@ -106,7 +106,7 @@ def append_on(driver: psycopg.Connection[Any]) -> UUID:
     stream = a_stream()
     event = paid_in(stream)
     params = prepare(stream, [event], ExpectedVersion.NO_STREAM, registry, 1000).params
-    psycopg.RawCursor(driver).execute(APPEND_ONE.sql, params)
+    psycopg.RawCursor(driver).execute(INSERT_FIRST.sql, params)
     return event.event_id
 
 

@@ -1,5 +1,6 @@
 """Appends wake those who wait, once they have committed, and without a NOTIFY in anybody's transaction."""
 
+import multiprocessing
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -12,6 +13,7 @@ from pytest_django import Settings
 from eventsource_app.store import ExpectedVersion
 from eventsource_app.store.notifications import CHANNEL, close_wake_ups, connect
 from tests.builders import a_store, a_stream, paid_in
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -91,3 +93,38 @@ def test_a_lost_one_is_a_log_line_and_the_append_stands(
     assert len(a_store().read_all()) == 1
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
+
+
+def test_it_is_asked_for_again_after_the_thread_died_of_an_error(
+    listener: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: str) -> psycopg.Connection[Any]:
+        raise psycopg.OperationalError("no more connections")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("eventsource_app.store.notifications.connect", refuse)
+        append()
+        wait_for(lambda: not is_waking(), what="the thread's end")
+    append()
+    assert len(list(listener.notifies(timeout=20, stop_after=1))) == 1
+
+
+def test_a_forked_child_wakes_by_a_thread_of_its_own(listener: psycopg.Connection[Any]) -> None:
+    append()
+    assert len(list(listener.notifies(timeout=20, stop_after=1))) == 1
+    connection.close()
+    fork = multiprocessing.get_context("fork")
+    over = fork.Event()
+    child = fork.Process(target=append_in_child, args=(over,))
+    child.start()
+    assert len(list(listener.notifies(timeout=20, stop_after=1))) == 1
+    over.set()
+    child.join()
+    assert child.exitcode == 0
+
+
+def append_in_child(over: Any) -> None:
+    append()
+    over.wait(30)
+    close_wake_ups()
+    connection.close()
