@@ -67,8 +67,8 @@ class Account(AggregateRoot[AccountState]):
             case AccountOpened():
                 self._state = AccountState(holder=event.holder)
             case MoneyPaidIn():
-                balance = self.state.balance + event.amount
-                self._state = self.state.model_copy(update={"balance": balance})
+                before = self.state
+                self._state = AccountState(holder=before.holder, balance=before.balance + event.amount)
 
 
 def a_store() -> EventStore:

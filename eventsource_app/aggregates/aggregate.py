@@ -91,7 +91,8 @@ class AggregateRoot(ABC, Generic[State]):
         self._uncommitted = list(events)
 
     def _check_belongs(self, event: DomainEvent) -> None:
-        if event.aggregate_id != self.aggregate_id or event.aggregate_type != self.aggregate_type:
+        # Compared as numbers, since UUID's own comparison is a call, and this runs for every event that is replayed.
+        if event.aggregate_id.int != self.aggregate_id.int or event.aggregate_type != self.aggregate_type:
             raise InvalidEventError(
                 f"Event {event.event_type!r} names {event.aggregate_type} {event.aggregate_id}, "
                 f"so it cannot be applied to {self.aggregate_type} {self.aggregate_id}."

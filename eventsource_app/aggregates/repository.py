@@ -3,7 +3,6 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -76,7 +75,9 @@ class AggregateRepository(Generic[Aggregate]):
     def load_or_create(self, aggregate_id: UUID) -> Aggregate:
         """Return the aggregate as it is, or a new one where there is none."""
         stream, spans = StreamId(self._type, aggregate_id), self._spans()
-        with aggregate_span(spans, "load", stream) if spans else nullcontext():
+        if spans is None:
+            return self._load(aggregate_id, stream)
+        with aggregate_span(spans, "load", stream):
             return self._load(aggregate_id, stream)
 
     def exists(self, aggregate_id: UUID) -> bool:
@@ -124,7 +125,7 @@ class AggregateRepository(Generic[Aggregate]):
             return aggregate
         recorded = self._store.read_stream(stream)
         position = recorded[-1].position if recorded else 0
-        aggregate.load_from_history(item.event for item in _handing_over(recorded))
+        aggregate.load_from_history(_handing_over(recorded))
         aggregate.mark_stored(position)
         return aggregate
 
@@ -164,11 +165,11 @@ class AggregateRepository(Generic[Aggregate]):
         )
 
 
-def _handing_over(recorded: list[RecordedEvent]) -> Iterator[RecordedEvent]:
-    """Yield each and let go of it: a thousand decoded events kept together cost as much garbage collection as decoding."""
+def _handing_over(recorded: list[RecordedEvent]) -> Iterator[DomainEvent]:
+    """Yield each event and let go of it: a thousand of them kept together cost as much garbage collection as decoding."""
     recorded.reverse()
     while recorded:
-        yield recorded.pop()
+        yield recorded.pop().event
 
 
 def _delay(attempt: int) -> float:

@@ -139,8 +139,7 @@ def decode(stored: StoredEvent, registry: EventRegistry) -> DomainEvent:
         metadata,
         data,
     ) = stored[:12]
-    event_class = registry.get(event_type)
-    wanted = event_class.__pydantic_fields__["schema_version"].default
+    wanted, validate_json = registry.reader(event_type)
     if schema_version != wanted:
         data = _upcast(stored, wanted, registry)
     # The envelope comes last: where a key stands twice, the last one wins.
@@ -153,7 +152,7 @@ def decode(stored: StoredEvent, registry: EventRegistry) -> DomainEvent:
         f'"actor_id":{"null" if actor_id is None else _quote(actor_id)},"metadata":{metadata}}}'
     )
     try:
-        event: DomainEvent = event_class.__pydantic_validator__.validate_json(text, extra="ignore")
+        event: DomainEvent = validate_json(text, extra="ignore")
         return event
     except ValidationError as error:
         raise UnreadableEventError(event_type, event_id, _first_reason(error)) from error

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 
 from eventsource_app.events.event import MAX_VERSION, DomainEvent
@@ -84,7 +83,9 @@ class EventStore:
             limit if limit is None else str(limit),
         )
         spans = tracing.spans if self.enable_tracing else None
-        with read_span(spans, stream) if spans else nullcontext():
+        if spans is None:
+            return self._records(fetch_hot(self.using, READ_STREAM, params))
+        with read_span(spans, stream):
             return self._records(fetch_hot(self.using, READ_STREAM, params))
 
     def stream_version(self, stream: StreamId) -> int:

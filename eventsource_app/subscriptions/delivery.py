@@ -87,6 +87,7 @@ class Delivery:
         self._failed = 0
         self._world_failures = 0
         self._careful = CarefulMode(using, lease, self._config.in_flight_limit)
+        self._seconds = batch_seconds.labels(subscription.name)
         self._ahead = NOTHING
         self.upcoming: Callable[[], list[RecordedEvent]] = list
         self.current: RecordedEvent | None = None
@@ -237,7 +238,7 @@ class Delivery:
         progress = Progress(self.position)
         try:
             with (
-                batch_seconds.labels(self._subscription.name).time(),
+                self._seconds.time(),
                 transaction.atomic(using=self._using, durable=True),
             ):
                 transaction.on_commit(lambda: committed.append(True), using=self._using)

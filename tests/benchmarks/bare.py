@@ -3,6 +3,7 @@
 import json
 from datetime import UTC, datetime
 from functools import partial
+from itertools import cycle
 from typing import Any
 from uuid import UUID
 
@@ -30,10 +31,9 @@ READ = (
     "event_id, event_type, schema_version, aggregate_type, aggregate_id, aggregate_version, occurred_at, "
     "correlation_id, causation_id, actor_id, metadata::text, data::text, position, recorded_at"
 )
-SELECT_STREAM = (
-    f"SELECT {READ} FROM eventsource_app_event WHERE aggregate_id = %s AND aggregate_type = %s "
-    "ORDER BY aggregate_version"
-)
+STREAM = "WHERE aggregate_id = %s AND aggregate_type = %s ORDER BY aggregate_version"
+SELECT_STREAM = f"SELECT {READ} FROM eventsource_app_event {STREAM}"
+SELECT_BARE_STREAM = f"SELECT {READ} FROM bare_event {STREAM}"
 SELECT_LOG = f"SELECT {READ} FROM eventsource_app_event WHERE position > %s ORDER BY position LIMIT %s"
 
 
@@ -72,13 +72,16 @@ def select_stream(using: str, aggregate_id: UUID) -> Operation:
     return partial(_fetch, cursor, SELECT_STREAM, (aggregate_id, "Account"))
 
 
-def select_and_insert(using: str, aggregate_id: UUID) -> Operation:
-    """Fetch a stream of ten and insert one event, each a statement in autocommit."""
-    select, insert = select_stream(using, aggregate_id), insert_one(using)
+def select_and_insert(using: str, aggregate_ids: list[UUID]) -> Operation:
+    """Fetch a stream and insert its next event, each a statement in autocommit; one stream after the other."""
+    cursor = connect(using).cursor()
+    ids = cycle(aggregate_ids)
 
     def run() -> int:
-        select()
-        return insert()
+        aggregate_id = next(ids)
+        rows = cursor.execute(SELECT_BARE_STREAM, (aggregate_id, "Account"), prepare=True).fetchall()
+        cursor.execute(INSERT, row(aggregate_id, rows[-1][5] + 1), prepare=True).fetchone()
+        return 1
 
     return run
 

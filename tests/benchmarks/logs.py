@@ -16,6 +16,11 @@ SELECT gen_random_uuid(), 'MoneyPaidIn', 1, 'Account', stream.id, version,
  CROSS JOIN generate_series(1, 10) AS version
 """
 
+COPY_TO_BARE = """
+INSERT INTO bare_event OVERRIDING SYSTEM VALUE SELECT * FROM eventsource_app_event ORDER BY position;
+SELECT setval(pg_get_serial_sequence('bare_event', 'position'), (SELECT max(position) FROM bare_event));
+"""
+
 
 def fill(bench: Bench, events: int, database: str) -> None:
     """Add so many events (a multiple of ten), in streams of ten."""
@@ -23,6 +28,14 @@ def fill(bench: Bench, events: int, database: str) -> None:
         for start in range(0, events, 100_000):
             connection.execute(FILL, (min(100_000, events - start) // 10,))
         connection.execute("VACUUM ANALYZE eventsource_app_event")
+        connection.execute("CHECKPOINT")
+
+
+def copy_to_bare(bench: Bench, database: str) -> None:
+    """Give the other side's table the same events."""
+    with bench.connect(database) as connection:
+        connection.execute(COPY_TO_BARE)
+        connection.execute("VACUUM ANALYZE bare_event")
         connection.execute("CHECKPOINT")
 
 

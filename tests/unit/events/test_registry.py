@@ -1,6 +1,7 @@
 """The registry: one class per event type, and an error that names the type where there is none or another."""
 
 import pytest
+from pydantic import BaseModel
 
 from eventsource_app.events import (
     DomainEvent,
@@ -69,3 +70,40 @@ def test_the_schema_versions_of_one_aggregate() -> None:
     registry.register(Closed)
     assert registry.schema_versions("Door") == {"Closed": 3, "Opened": 1}
     assert registry.schema_versions("Window") == {}
+
+
+def test_a_class_that_is_completed_after_its_registration_reads_its_events() -> None:
+    mine = EventRegistry()
+
+    @register_event(registry=mine)
+    class SomethingFound(DomainEvent):
+        aggregate_type: str = "Thing"
+        inside: "Found"
+
+    class Found(BaseModel):
+        depth: int
+
+    assert not SomethingFound.__pydantic_complete__
+    SomethingFound.model_rebuild(_types_namespace={"Found": Found})
+    version, validate_json = mine.reader("SomethingFound")
+    event = validate_json(
+        '{"aggregate_id": "00000000-0000-0000-0000-000000000001", "aggregate_version": 1, "inside": {"depth": 3}}'
+    )
+    assert (version, event.inside.depth) == (1, 3)
+
+
+def test_a_class_that_is_registered_again_is_the_one_that_reads() -> None:
+    mine = EventRegistry()
+
+    def declare(version: int) -> type[DomainEvent]:
+        class ThingHappened(DomainEvent):
+            aggregate_type: str = "Thing"
+            schema_version: int = version
+
+        ThingHappened.__module__, ThingHappened.__qualname__ = "__main__", "ThingHappened"
+        return mine.register(ThingHappened)
+
+    declare(1)
+    assert mine.reader("ThingHappened")[0] == 1
+    declare(2)
+    assert mine.reader("ThingHappened")[0] == 2
