@@ -93,5 +93,5 @@ class LockedLog:
 
 def somebody_waits(server: Server) -> bool:
     with psycopg.connect(server.url(DATABASE), autocommit=True) as connection:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%eventsource_append%'"
+        query = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%INSERT INTO eventsource_app_event%'"
         return connection.execute(query).fetchone() == (1,)
