@@ -63,7 +63,8 @@ def encode_payload(event: DomainEvent, max_bytes: int = DEFAULT_MAX_EVENT_BYTES)
     except (PydanticSerializationError, ValueError, RecursionError) as error:
         raise InvalidEventError(f"Event {event.event_type!r} cannot be written as JSON: {error}") from error
     _check_text(event, "payload", data, max_bytes)
-    _check_text(event, "metadata", metadata, max_bytes)
+    if metadata != "{}":
+        _check_text(event, "metadata", metadata, max_bytes)
     return data, metadata
 
 
@@ -88,14 +89,18 @@ def _check_text(event: DomainEvent, part: str, text: str, max_bytes: int) -> Non
 
 
 def _is_suspicious(text: str) -> bool:
-    """Say whether the text has to be read to know; an endless number is one that PostgreSQL keeps and no reader converts."""
+    """Say whether the text has to be read to know; an endless number is one that PostgreSQL keeps and no reader converts.
+
+    What a short text has no room for is not looked for.
+    """
+    length = len(text)
     return (
         "NaN" in text
         or "Infinity" in text
         or "\\u0000" in text
-        or (len(text) > MAX_DIGITS and TOO_MANY_DIGITS.search(text) is not None)
-        or text.count(":") > MAX_FIELDS
-        or text.count("{") + text.count("[") > MAX_DEPTH
+        or (length > MAX_DIGITS and TOO_MANY_DIGITS.search(text) is not None)
+        or (length > MAX_FIELDS and text.count(":") > MAX_FIELDS)
+        or (length > MAX_DEPTH and text.count("{") + text.count("[") > MAX_DEPTH)
     )
 
 

@@ -1,8 +1,7 @@
 """Writing: one statement stores all events of an append, or none, once it holds the fence."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import IntegrityError
@@ -47,8 +46,7 @@ FIND_TAKEN_ID = "SELECT event_id FROM eventsource_app_event WHERE event_id = ANY
 EVENT_ID_CONSTRAINT = "eventsource_event_id"
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedAppend:
+class PreparedAppend(NamedTuple):
     """A checked and encoded append: sending it twice sends the very same thing."""
 
     stream: StreamId
@@ -86,7 +84,7 @@ def prepare(
 
 
 def send(using: str, append: PreparedAppend) -> AppendResult:
-    """Call the function; raises ``WrongExpectedVersionError`` or ``DuplicateEventError``, with nothing stored."""
+    """Store it; raises ``WrongExpectedVersionError`` or ``DuplicateEventError``, with nothing stored."""
     try:
         outcome, version, position = _call(using, append)
     except IntegrityError as error:
