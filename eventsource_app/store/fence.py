@@ -8,16 +8,17 @@ from dataclasses import dataclass
 
 from eventsource_app.store.session import fetch_one
 
+SEQUENCE = "eventsource_app_event_position_seq"
 READ_BOUND = "SELECT bound, head FROM eventsource_read_bound()"
-HEAD = "SELECT last_value - (NOT is_called)::int FROM eventsource_app_event_position_seq"
+HEAD = f"SELECT last_value - (NOT is_called)::int FROM {SEQUENCE}"  # noqa: S608
 # A condition on pg_locks AS held: the lock is the fence of an append that runs in this database, and not our own.
 FENCE_IS_HELD = """held.locktype = 'advisory' AND held.objsubid = 1 AND held.mode = 'ShareLock' AND held.granted
        AND held.classid::bigint >> 16 = x'4556'::bigint
        AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
        AND held.pid IS DISTINCT FROM pg_backend_pid()"""
 # As an expression: the same steps as the functions of migration 0002, for a statement that draws its position afterwards.
-HOLD_FENCE = """CASE WHEN coalesce(current_setting('eventsource.fence', true), '') = '' THEN set_config('eventsource.fence',
-    pg_advisory_xact_lock_shared((x'4556'::bigint << 48) | coalesce(pg_sequence_last_value('eventsource_app_event_position_seq'), 0))
+HOLD_FENCE = f"""CASE WHEN coalesce(current_setting('eventsource.fence', true), '') = '' THEN set_config('eventsource.fence',
+    pg_advisory_xact_lock_shared((x'4556'::bigint << 48) | coalesce(pg_sequence_last_value('{SEQUENCE}'), 0))
     ::text || 'held', true) END"""
 TAKE_FENCE = "SELECT eventsource_take_fence()"
 

@@ -15,4 +15,4 @@ def get_partition_for_aggregate(aggregate_id: str | UUID, num_partitions: int) -
 
 def slot_of(aggregate_id: UUID) -> int:
     """Return the stored hash slot, 0 to 1023; the partition of N (a power of two) is the slot modulo N."""
-    return int.from_bytes(sha256(str(aggregate_id).encode()).digest()[-2:]) % SLOTS
+    return get_partition_for_aggregate(aggregate_id, SLOTS)

@@ -25,12 +25,16 @@ def decode_ahead(
 
     What cannot be decoded is left as it is, to be that event's error when a handler asks for it.
     """
-    for part in (events, upcoming()):
-        for start in range(0, len(part), STEP):
-            with suppress(Exception):
-                for recorded in part[start : start + STEP]:
-                    recorded.event  # noqa: B018 - it is kept
-            yield None
+    yield from _decode(events)
+    yield from _decode(upcoming())  # looked up only now: the reader may have brought it meanwhile
+
+
+def _decode(events: list[RecordedEvent]) -> Iterator[None]:
+    for start in range(0, len(events), STEP):
+        with suppress(Exception):
+            for recorded in events[start : start + STEP]:
+                recorded.event  # noqa: B018 - it is kept
+        yield
 
 
 def run_handlers(

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import psycopg
 from django.db import connections
 
-from eventsource_app.management.collection import relax_collection
 from eventsource_app.store import EventStore, RecordedEvent
 from eventsource_app.store.notifications import connect
 from eventsource_app.subscriptions import Projection, SubscriptionConfig, SubscriptionManager, handles
@@ -141,7 +140,6 @@ def _one_of_two(using: str, number: int, go: Any, over: Any) -> None:
     from eventsource_app.subscriptions.partitions import Pin
 
     be_quiet()
-    relax_collection()
     manager = _manager(using, Balances, 2, pin=Pin(number, 2))
     go.wait()
     manager.start()
