@@ -24,18 +24,17 @@ from eventsource_app.store.streams import (
 
 # One event at a known place is by far the commonest append. As a statement it costs the server a third less than as a call
 # of the function below, which is asked only when nothing was inserted. $1 to $13 as ``PreparedAppend.params`` has them.
-INSERT = f"""WITH fence AS MATERIALIZED (SELECT {HOLD_FENCE} AS held)
-INSERT INTO eventsource_app_event (
+INSERT = """INSERT INTO eventsource_app_event (
     aggregate_type, aggregate_id, slot, aggregate_version, event_id, event_type, schema_version, occurred_at,
     correlation_id, causation_id, actor_id, metadata, data)
 SELECT $1::text, $2::uuid, $3::smallint, $4::integer + 1, $5::uuid, $6::text, $7::smallint, $8::timestamptz,
-       $9::text, $10::uuid, $11::text, $12::jsonb, $13::jsonb
-  FROM fence"""  # noqa: S608
+       $9::text, $10::uuid, $11::text, $12::jsonb, $13::jsonb"""
 # That the event before is there is a condition of its own statement: beside a cheap one in an OR it would be planned anew each time.
-PREDECESSOR = """ JOIN eventsource_app_event AS e
-    ON e.aggregate_type = $1::text AND e.aggregate_id = $2::uuid AND e.aggregate_version = $4::integer"""
-STORED = " ON CONFLICT DO NOTHING RETURNING position"
-INSERT_FIRST = HotStatement(b"eventsource_insert_first", f"{INSERT}{STORED}".encode())
+PREDECESSOR = """
+  FROM eventsource_app_event AS before
+ WHERE before.aggregate_type = $1::text AND before.aggregate_id = $2::uuid AND before.aggregate_version = $4::integer AND"""
+STORED = f" {HOLD_FENCE} ON CONFLICT DO NOTHING RETURNING position"
+INSERT_FIRST = HotStatement(b"eventsource_insert_first", f"{INSERT} WHERE{STORED}".encode())
 INSERT_NEXT = HotStatement(b"eventsource_insert_next", f"{INSERT}{PREDECESSOR}{STORED}".encode())
 APPEND = (
     "SELECT outcome, version, position FROM eventsource_append(%s::text, %s::uuid, %s::smallint, %s::integer, "
