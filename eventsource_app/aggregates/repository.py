@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -123,9 +123,8 @@ class AggregateRepository(Generic[Aggregate]):
         aggregate = self._factory(aggregate_id)
         if self._snapshots is not None and self._snapshots.restore(aggregate, stream):
             return aggregate
-        recorded = self._store.read_stream(stream)
-        position = recorded[-1].position if recorded else 0
-        aggregate.load_from_history(_handing_over(recorded))
+        events, position = self._store.replay(stream)
+        aggregate.load_from_history(events)
         aggregate.mark_stored(position)
         return aggregate
 
@@ -163,13 +162,6 @@ class AggregateRepository(Generic[Aggregate]):
         return (
             connection.connection is not None and not connection.connection.closed and connection.is_usable()
         )
-
-
-def _handing_over(recorded: list[RecordedEvent]) -> Iterator[DomainEvent]:
-    """Yield each event and let go of it: a thousand of them kept together cost as much garbage collection as decoding."""
-    recorded.reverse()
-    while recorded:
-        yield recorded.pop().event
 
 
 def _delay(attempt: int) -> float:

@@ -124,8 +124,8 @@ def _children(item: Any) -> list[Any]:
     return item if isinstance(item, list) else []
 
 
-def decode(stored: StoredEvent, registry: EventRegistry) -> DomainEvent:
-    """Return the event object of a stored row.
+def decode(stored: tuple[Any, ...], registry: EventRegistry) -> DomainEvent:
+    """Return the event object of a stored row: the fields of ``StoredEvent`` in their order.
 
     Raises ``UnknownEventTypeError``, ``NewerSchemaVersionError``, ``UpcasterGapError`` or ``UnreadableEventError``.
     """
@@ -146,7 +146,7 @@ def decode(stored: StoredEvent, registry: EventRegistry) -> DomainEvent:
     ) = stored[:12]
     wanted, validate_json = registry.reader(event_type)
     if schema_version != wanted:
-        data = _upcast(stored, wanted, registry)
+        data = _upcast(StoredEvent(*stored), wanted, registry)
     # The envelope comes last: where a key stands twice, the last one wins.
     text = (
         f'{data[:-1]}{"" if data == "{}" else ","}"event_id":"{event_id}","event_type":{_quote_name(event_type)},'

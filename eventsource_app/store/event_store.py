@@ -1,12 +1,12 @@
 """The event store: append to streams, read streams, read the whole log."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from eventsource_app.events.event import MAX_VERSION, DomainEvent
 from eventsource_app.events.registry import EventRegistry, default_registry
-from eventsource_app.events.serialization import DEFAULT_MAX_EVENT_BYTES
+from eventsource_app.events.serialization import DEFAULT_MAX_EVENT_BYTES, decode
 from eventsource_app.observability import metrics, tracing
 from eventsource_app.store import appending, fence
 from eventsource_app.store.hot_statements import fetch_hot
@@ -74,19 +74,17 @@ class EventStore:
         self, stream: StreamId, from_version: int = 1, to_version: int | None = None, limit: int | None = None
     ) -> list[RecordedEvent]:
         """Return the stream's events in order of version; an empty list where there is no such stream."""
-        last = MAX_VERSION if to_version is None else to_version
-        params = (
-            stream.aggregate_id.hex,
-            stream.aggregate_type,
-            str(from_version),
-            str(last),
-            limit if limit is None else str(limit),
-        )
-        spans = tracing.spans if self.enable_tracing else None
-        if spans is None:
-            return self._records(fetch_hot(self.using, READ_STREAM, params))
-        with read_span(spans, stream):
-            return self._records(fetch_hot(self.using, READ_STREAM, params))
+        return self._records(self._stream_rows(stream, from_version, to_version, limit))
+
+    def replay(self, stream: StreamId) -> tuple[Iterator[DomainEvent], int]:
+        """Return the stream's events, each decoded when its turn comes, and the position of the last (0 where there is none).
+
+        A thousand events kept together would cost as much garbage collection as decoding them. The iterator raises
+        what ``RecordedEvent.event`` raises.
+        """
+        rows, registry = self._stream_rows(stream), self.registry
+        position = RecordedEvent.from_row(rows[-1], registry).position if rows else 0
+        return (decode(row, registry) for row in rows), position
 
     def stream_version(self, stream: StreamId) -> int:
         """Return the version of the stream's last event, 0 where there is no such stream."""
@@ -153,6 +151,22 @@ class EventStore:
             metrics.appended_events.inc(len(events))
             wake_up_after_commit(self.using)
         return result
+
+    def _stream_rows(
+        self, stream: StreamId, from_version: int = 1, to_version: int | None = None, limit: int | None = None
+    ) -> list[Row]:
+        params = (
+            stream.aggregate_id.hex,
+            stream.aggregate_type,
+            str(from_version),
+            str(MAX_VERSION if to_version is None else to_version),
+            limit if limit is None else str(limit),
+        )
+        spans = tracing.spans if self.enable_tracing else None
+        if spans is None:
+            return fetch_hot(self.using, READ_STREAM, params)
+        with read_span(spans, stream):
+            return fetch_hot(self.using, READ_STREAM, params)
 
     def _records(self, rows: list[Row]) -> list[RecordedEvent]:
         registry = self.registry

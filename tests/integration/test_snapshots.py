@@ -52,14 +52,14 @@ def snapshot_version(account_id: UUID) -> int | None:
 def events_read(action: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return how many events each read of a stream gave."""
     counts: list[int] = []
-    original = EventStore.read_stream
+    original = EventStore._stream_rows
 
     def counting(self: EventStore, *args: Any, **kwargs: Any) -> Any:
-        recorded = original(self, *args, **kwargs)
-        counts.append(len(recorded))
-        return recorded
+        rows = original(self, *args, **kwargs)
+        counts.append(len(rows))
+        return rows
 
-    monkeypatch.setattr(EventStore, "read_stream", counting)
+    monkeypatch.setattr(EventStore, "_stream_rows", counting)
     action()
     return counts
 
