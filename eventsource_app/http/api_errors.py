@@ -22,7 +22,7 @@ from eventsource_app.http.idempotency import (
     KeyInFlightError,
     KeyReusedError,
 )
-from eventsource_app.http.problem import FieldProblem, pointer, problem
+from eventsource_app.http.problem import DATABASE_AWAY, FieldProblem, pointer, problem
 from eventsource_app.http.throttles import ThrottledError
 from eventsource_app.http.wait_for import (
     AheadOfLogError,
@@ -64,8 +64,8 @@ _ENGINE: dict[type[Exception], Answer] = {
     KeyInFlightError: Answer(409, "idempotency-key-in-flight"),
     KeyForgottenError: Answer(409, "idempotency-key-forgotten"),
     KeyReusedError: Answer(422, "idempotency-key-reused"),
-    OperationalError: Answer(503, "database-away", shows_message=False),
-    InterfaceError: Answer(503, "database-away", shows_message=False),
+    OperationalError: Answer(503, DATABASE_AWAY, shows_message=False),
+    InterfaceError: Answer(503, DATABASE_AWAY, shows_message=False),
     RequestDataTooBig: Answer(413, shows_message=False),
     SuspiciousOperation: Answer(400, shows_message=False),
     UnreadablePostError: Answer(400, shows_message=False),
@@ -98,7 +98,7 @@ def answer_engine_error(request: HttpRequest, error: Exception) -> HttpResponse 
 
 def _handler(answer: Answer) -> Callable[[HttpRequest, Exception], HttpResponse]:
     def handle(request: HttpRequest, error: Exception) -> HttpResponse:
-        if answer.kind == "database-away":
+        if answer.kind == DATABASE_AWAY:
             logger.warning("Database away", extra={"error_type": type(error).__name__, "path": request.path})
         detail = str(error) if answer.shows_message else None
         response = problem(request, answer.status, detail, kind=answer.kind, errors=_named_field(error))

@@ -11,7 +11,7 @@ from ninja.openapi.schema import OpenAPISchema
 
 from eventsource_app.http.etag import etag
 from eventsource_app.http.idempotency import HEADER, MAX_KEY_LENGTH
-from eventsource_app.http.problem import CONTENT_TYPE
+from eventsource_app.http.problem import CONTENT_TYPE, DATABASE_AWAY
 
 EVERY: Final = (400, 401, 403, 414, 429, 431, 500, 503)
 QUESTION: Final = (422,)
@@ -67,7 +67,7 @@ EXAMPLES: Final[dict[int, tuple[str | None, str]]] = {
     429: ("throttled", "More than 600 requests in 60 s; try again in 3 s."),
     431: (None, "The request cannot be read: Error parsing headers: 'limit request headers fields size'."),
     500: (None, "The service failed to answer; its log has the cause under this correlation id."),
-    503: ("database-away", "The database does not answer; try again in a few seconds."),
+    503: (DATABASE_AWAY, "The database does not answer; try again in a few seconds."),
 }
 _RETRY_AFTER: Final = {"description": "seconds", "schema": {"type": "integer", "minimum": 1}, "example": 3}
 HEADERS: Final[dict[int, dict[str, Any]]] = {

@@ -12,6 +12,7 @@ from eventsource_app.observability.correlation import current_correlation_id
 
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 5
+DATABASE_AWAY = "database-away"
 
 _DETAILS = {
     400: "The request cannot be read.",

@@ -7,8 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 from django.core.handlers.base import BaseHandler
+from django.db import InterfaceError, OperationalError, connections
 from django.http import HttpRequest, HttpResponse
-from django.urls import Resolver404, resolve
+from django.urls import Resolver404, ResolverMatch, resolve
+
+from eventsource_app.http.api_errors import answer_engine_error
+from eventsource_app.http.outage import OutageGate
+from eventsource_app.http.problem import DATABASE_AWAY, ProblemResponse, problem
+from eventsource_app.store.session import log_database
 
 
 class ApiShortcutMiddleware:
@@ -17,6 +23,7 @@ class ApiShortcutMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
         self._handler = BaseHandler()
+        self._gate = OutageGate()
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         try:
@@ -27,9 +34,27 @@ class ApiShortcutMiddleware:
             return self.get_response(request)
         request.get_host()  # refuses a host that is not ours; CommonMiddleware, which is passed by, would have asked
         request.resolver_match = match
-        # Django's handler, which is passed by, makes a transaction of a request where ATOMIC_REQUESTS asks for it.
-        view: Callable[..., Any] = self._handler.make_view_atomic(match.func)
-        response: HttpResponse = view(request, *match.args, **match.kwargs)
+        with self._gate.passage() as may_go_on:
+            response = self._call(request, match) if may_go_on else problem(request, 503, kind=DATABASE_AWAY)
         if not response.streaming:
             response.headers.setdefault("Content-Length", str(len(response.content)))
+        return response
+
+    def _call(self, request: HttpRequest, match: ResolverMatch) -> HttpResponse:
+        # Django's handler, which is passed by, makes a transaction of a request where ATOMIC_REQUESTS asks for it.
+        view: Callable[..., Any] = self._handler.make_view_atomic(match.func)
+        try:
+            response: HttpResponse = view(request, *match.args, **match.kwargs)
+        except (
+            OperationalError,
+            InterfaceError,
+        ) as error:  # raised before ninja had its turn, by that transaction
+            answer = answer_engine_error(request, error)
+            if answer is None:
+                raise
+            response = answer
+        if connections[log_database()].connection is not None:
+            self._gate.open()
+        elif isinstance(response, ProblemResponse) and response.kind == DATABASE_AWAY:
+            self._gate.close()
         return response

@@ -78,6 +78,33 @@ def test_a_pool_that_is_exhausted_is_503_in_time(data: Path, port: int) -> None:
         run.kill()
 
 
+def test_an_outage_takes_one_thread_and_not_all(data: Path, port: int) -> None:
+    """Who comes while another one finds out whether the database is back is answered at once, so probes have a thread."""
+    run = Run(data, port, WEB_CONCURRENCY="1", WEB_THREADS="4", DB_POOL_TIMEOUT="1")
+    try:
+        run.wait_until_up()
+        caller, server = Caller(port, run.token()), project_server(data)
+        assert caller.get("/orders").status == 200
+        server.stop("immediate")
+        with ThreadPoolExecutor(8) as callers:
+            for answer in callers.map(lambda _: caller.get("/orders"), range(60)):
+                assert_away(answer)
+        assert caller.get("/health/live").status == 200
+        waited = run.logs("Database away", path="/orders")
+        assert 1 <= len(waited) < 30, len(waited)
+
+        server.ensure_running()
+
+        wait_for(lambda: served(caller, "/orders"), what="the recovery")
+        with ThreadPoolExecutor(8) as callers:
+            assert {answer.status for answer in callers.map(lambda _: caller.get("/orders"), range(60))} == {
+                200
+            }
+        assert len(run.logs("Database back")) == 1
+    finally:
+        run.kill()
+
+
 class LockedLog:
     """Nobody can append while the block lasts."""
 
