@@ -103,20 +103,25 @@ class Ownership:
             for row in checkpoints.find(self._using, sorted(subscriptions))
             if may_run(row, subscriptions[row.subscription]) and self.pin_allows(row)
         ]
-        share = self._share(rows)
+        share = self._share([row for row in rows if self._is_shared(row)])
         for row in rows:
             if (
                 row.id not in self._workers
                 and not row.leased
-                and (row.is_orphan or len(self._workers) < share)
+                and (row.is_orphan or not self._is_shared(row) or len(self._shared_workers()) < share)
             ):
                 self._take(subscriptions[row.subscription], row)
         self._give_back(share)
 
+    def _is_shared(self, partition: CheckpointRow | Lease) -> bool:
+        """Say whether it is any process's: to a pinned one its own partitions belong, and with the other pins it shares what has only one."""
+        return self._pin is None or partition.partition_count == 1
+
+    def _shared_workers(self) -> list[Worker]:
+        return [worker for worker in self.workers if self._is_shared(worker.lease)]
+
     def _share(self, rows: list[CheckpointRow]) -> int:
-        """Return how many partitions are this process's part: each row is shared by the processes that can run it."""
-        if self._pin is not None:
-            return len(rows)
+        """Return how many of these partitions are this process's part: each is shared by the processes that can run it."""
         live = heartbeats.count_live(self._using, self._lease_seconds)
         return fair_share(row_count_by_rivals=[max(live.get(row.subscription, 1), 1) for row in rows])
 
@@ -150,7 +155,7 @@ class Ownership:
         )
 
     def _give_back(self, share: int) -> None:
-        staying = [worker for worker in self.workers if not worker.is_leaving]
+        staying = [worker for worker in self._shared_workers() if not worker.is_leaving]
         for worker in staying[share:]:
             logger.info(
                 "Lease given back",

@@ -1,5 +1,6 @@
 """What settings and arguments tell a worker: pins to one partition, and what cannot be, refused with a sentence."""
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -9,13 +10,14 @@ from eventsource_app.models import Checkpoint
 from eventsource_app.subscriptions import SubscriptionConfig, SubscriptionManager, get_partition_for_aggregate
 from eventsource_app.subscriptions.partitions import Pin
 from tests.integration.ledger import NAME, QUICK, Ledger, World
+from tests.waiting import wait_for
 
 
-def pinned(world: World, pin: Pin, ledger: Ledger | None = None) -> SubscriptionManager:
+def pinned(world: World, pin: Pin, ledger: Ledger | None = None, partitions: int = 4) -> SubscriptionManager:
     manager = SubscriptionManager(event_store=world.store, shutdown_timeout=10, drain_timeout=5, pin=pin)
     manager.on_error(world.errors.append)
     world.managers.append(manager)
-    manager.subscribe(ledger or world.ledger, SubscriptionConfig(**QUICK, partitions=4), name=NAME)
+    manager.subscribe(ledger or world.ledger, SubscriptionConfig(**QUICK, partitions=partitions), name=NAME)
     return manager
 
 
@@ -39,6 +41,29 @@ def test_a_subscription_with_one_partition_runs_too(world: World) -> None:
     manager.subscribe(Ledger(), SubscriptionConfig(**QUICK), name="single")
     manager.run_until_caught_up()
     assert world.position("single") >= world.store.head_position()
+
+
+def test_pinned_workers_keep_their_own_partition_and_share_what_has_only_one(world: World) -> None:
+    world.accounts(3)
+    singles = [f"single-{number}" for number in range(6)]
+    managers = [pinned(world, Pin(number, 2), partitions=2) for number in (0, 1)]
+    for manager in managers:
+        for name in singles:
+            manager.subscribe(Ledger(), SubscriptionConfig(**QUICK), name=name)
+
+    # The first one is alone for a while: it takes all the singles, and then gives the second one its half.
+    managers[0].start()
+    wait_for(lambda: sorted(owned_by_each(singles).values()) == [6], what="the first one to have all")
+    managers[1].start()
+    wait_for(lambda: sorted(owned_by_each(singles).values()) == [3, 3], what="both to have half")
+    owners = dict(Checkpoint.objects.filter(subscription=NAME).values_list("partition", "owner"))
+    assert set(owners) == {0, 1}
+    assert set(owners.values()) == set(owned_by_each(singles))
+
+
+def owned_by_each(names: list[str]) -> Counter[str | None]:
+    rows = Checkpoint.objects.filter(subscription__in=names).exclude(owner=None)
+    return Counter(rows.values_list("owner", flat=True))
 
 
 def test_another_number_of_partitions_is_refused_with_a_sentence(world: World) -> None:
