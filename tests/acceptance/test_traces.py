@@ -109,6 +109,18 @@ def test_one_trace_leads_from_the_request_to_the_append_and_the_projections_link
     assert line["trace_id"] == first.trace_id
 
 
+def test_workers_of_a_preloaded_application_export_too(
+    collected: Collected, gunicorn: Gunicorn, port: int
+) -> None:
+    gunicorn("--preload", OTLP_ENDPOINT=collected.endpoint, WEB_CONCURRENCY="2", **SOON)
+    orders = {ask(port, "/orders", customer_id="ada", total="10.00")["order_id"] for _ in range(8)}
+
+    def exported() -> set[object]:
+        return {span.attributes["aggregate.id"] for span in collected.named("eventsource.append")}
+
+    wait_for(lambda: exported() == orders, what="a span of each append")
+
+
 def _handled(link: tuple[str, str], collected: Collected) -> list[Span]:
     """The spans of the orders' read model that link to that request."""
     handled = collected.named("eventsource.handle")
