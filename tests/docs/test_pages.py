@@ -63,17 +63,20 @@ def test_the_readmes_table_has_just_our_commands() -> None:
     assert listed == ours
 
 
+UNDRAWN = ("__init__", "apps")  # Django's own
+
+
 def test_the_picture_of_the_house_is_true() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     picture = text.partition("    settings > projections > orders > eventsource_app\n")[2].partition(
         "\nAn order"
     )[0]
-    missing = [
-        str(place)
-        for place in places(picture)
-        if not place.exists() and not place.with_suffix(".py").exists()
-    ]
+    drawn = places(picture)
+    missing = [str(p) for p in drawn if not p.exists() and not p.with_suffix(".py").exists()]
     assert missing == []
+    folders = {p.parent for p in drawn if p.with_suffix(".py").exists()}
+    modules = {file.with_suffix("") for folder in folders for file in folder.glob("*.py")}
+    assert {str(m) for m in modules - set(drawn) if m.name not in UNDRAWN} == set()
 
 
 def defines(file: Path, test: str) -> bool:
