@@ -10,6 +10,7 @@ from settings import test as test_settings
 from settings.env import for_child_process
 from settings.throwaway_postgres import running
 
+pytest_plugins = ["eventsource_app.testing.pytest_plugin"]
 _run = ExitStack()
 
 

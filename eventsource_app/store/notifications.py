@@ -9,7 +9,6 @@ one costs latency, never an event: workers poll as well.
 import logging
 import os
 import threading
-import time
 from typing import Any, Final
 
 import psycopg
@@ -37,7 +36,7 @@ class WakeUps:
         self._channels: set[str] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._closing = False
+        self._closing = threading.Event()
 
     def raise_flag(self, channel: str = CHANNEL) -> None:
         """Ask for a notification soon; costs next to nothing."""
@@ -51,11 +50,11 @@ class WakeUps:
     def close(self) -> None:
         """End the thread and its connection, and wait for both."""
         thread = self._thread
-        self._closing = True
+        self._closing.set()
         self._pending.set()
         if thread is not None:
             thread.join()
-        self._closing = False
+        self._closing.clear()
 
     def _start(self) -> None:
         with self._lock:
@@ -68,10 +67,10 @@ class WakeUps:
         try:
             with connect(self._using) as connection:
                 window = WINDOW_SECONDS
-                while self._pending.wait(IDLE_SECONDS) and not self._closing:
+                while self._pending.wait(IDLE_SECONDS) and not self._closing.is_set():
                     self._pending.clear()
                     _notify(connection, self._take_channels())
-                    time.sleep(window)
+                    self._closing.wait(window)
                     busy = self._pending.is_set()
                     window = min(window * 2, BUSY_WINDOW_SECONDS) if busy else WINDOW_SECONDS
         except (psycopg.Error, OSError) as error:

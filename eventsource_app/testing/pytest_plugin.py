@@ -1,6 +1,6 @@
 """For pytest: ``pytest_plugins = ["eventsource_app.testing.pytest_plugin"]`` in the topmost conftest.py."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import pytest
 
@@ -9,11 +9,26 @@ from eventsource_app.testing.projecting import CaughtUp, run_to_caught_up
 
 
 @pytest.fixture
-def caught_up(db: None) -> Iterator[CaughtUp]:
+def caught_up(db: None) -> CaughtUp:
     """``caught_up()`` delivers what is in the log, in this thread: to all declared subscriptions, or to those given.
 
     Gives the test a database; a test that also asks for ``transactional_db`` gets that one.
     """
-    yield run_to_caught_up
-    # The connection that wakes workers would hold the test database when it is dropped.
+    return run_to_caught_up
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Generator[None, object, object]:
+    """Let go of the test databases before they are dropped: what was made last is undone first."""
+    made = yield
+    if fixturedef.argname == "django_db_setup":
+        fixturedef.addfinalizer(_let_go)
+    return made
+
+
+def _let_go() -> None:
+    """Close the connections that wake workers and that wait for read models; each has a thread of its own."""
+    from eventsource_app.http.wait_for import watcher  # only now: Django is set up after `-p` has loaded this
+
     close_wake_ups()
+    watcher.close()

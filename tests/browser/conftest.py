@@ -12,7 +12,6 @@ from axe_playwright_python.sync_playwright import Axe
 from django.contrib.auth.models import User
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, expect, sync_playwright
 
-from eventsource_app.store.notifications import close_wake_ups
 from tests.browser.pictures import save
 
 expect.set_options(timeout=30_000)
@@ -141,4 +140,3 @@ def desk_at(
     yield open_window
     for context in contexts:
         context.close()
-    close_wake_ups()  # a thread of the live server's appends would hold the test database

@@ -1,4 +1,4 @@
-"""Integration tests: no wake-up thread of this process holds the test database when it is dropped."""
+"""Integration tests: a world with real workers, and callers of the API."""
 
 from collections.abc import Iterator
 from typing import Protocol
@@ -7,17 +7,8 @@ import pytest
 from django.test import Client
 from pytest_django import Settings
 
-from eventsource_app.http.wait_for import watcher
-from eventsource_app.store.notifications import close_wake_ups
 from tests.integration.http_api import client
 from tests.integration.ledger import MAKE_TABLE, World, run_sql
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _close_wake_ups(django_db_setup: None) -> Iterator[None]:
-    yield
-    close_wake_ups()
-    watcher.close()
 
 
 @pytest.fixture

@@ -29,8 +29,6 @@ from projections.models import CustomerSummary, OrderSummary
 from projections.order_summary import OrderSummaryProjection
 from tests.builders import AccountOpened, MoneyPaidIn, a_store, a_stream
 
-pytest_plugins = ["eventsource_app.testing.pytest_plugin"]
-
 BOTH_KINDS = pytest.mark.parametrize(
     "kind",
     [
