@@ -4,6 +4,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from django.db import OperationalError, connections
 
 from eventsource_app.store import ExpectedVersion, StreamId
 from eventsource_app.subscriptions import (
@@ -14,6 +15,7 @@ from eventsource_app.subscriptions import (
     SubscriptionManager,
     checkpoints,
     handles,
+    roster,
 )
 from tests.builders import MoneyPaidIn, NoteTaken, a_stream, note
 from tests.integration.ledger import NAME, QUICK, Ledger, World, plain_parameters, run_sql
@@ -271,3 +273,23 @@ def test_a_subscriptions_name_is_its_classs_by_default(world: World) -> None:
     manager.subscribe(NoName)
     manager.start()
     assert world.checkpoint("NoName").handled_types == ["MoneyPaidIn"]
+
+
+def test_one_that_comes_during_an_outage_gets_its_place_afterwards(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.accounts(3)
+    manager = world.start()
+    monkeypatch.setattr(roster, "LOOK_AGAIN_SECONDS", 0.1)
+    connection = connections["default"]  # this thread's own: the manager's threads go on
+    connection.close()
+    with monkeypatch.context() as outage:
+        outage.setattr(connection, "ensure_connection", refuse_to_connect)
+        manager.subscribe(Ledger(), SubscriptionConfig(**QUICK), name="late")
+    assert "Subscription waits for the database" in caplog.text
+    world.wait_until_caught_up("late")
+    assert manager.refused == {}
+
+
+def refuse_to_connect() -> None:
+    raise OperationalError("connection refused")
