@@ -72,9 +72,6 @@ class WrongExpectedVersionError(EventSourceError):
         )
         self.stream, self.expected, self.actual = stream, expected, actual
 
-    def __reduce__(self) -> tuple[type[Self], tuple[StreamId, ExpectedVersion, int]]:
-        return type(self), (self.stream, self.expected, self.actual)
-
 
 class DuplicateEventError(EventSourceError):
     """An event id that is stored already, with other content or at another place."""
@@ -85,6 +82,3 @@ class DuplicateEventError(EventSourceError):
             f"so it cannot be appended to stream {stream}; give every event an id of its own."
         )
         self.event_id, self.stream = event_id, stream
-
-    def __reduce__(self) -> tuple[type[Self], tuple[UUID, StreamId]]:
-        return type(self), (self.event_id, self.stream)
