@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -26,6 +27,7 @@ from eventsource_app.store.spans import aggregate_span, stamped
 from eventsource_app.store.streams import AppendResult, ExpectedVersion, StreamId, WrongExpectedVersionError
 
 Aggregate = TypeVar("Aggregate", bound=AggregateRoot)  # type: ignore[type-arg]
+Value = TypeVar("Value")
 RETRIES = 5
 FIRST_DELAY_SECONDS = 0.005
 MAX_DELAY_SECONDS = 0.2
@@ -109,10 +111,10 @@ class AggregateRepository(Generic[Aggregate]):
         """
         attempt = 0
         while True:
-            aggregate = self.load(aggregate_id)
+            aggregate = self._through_outage(partial(self.load, aggregate_id), retries)
             command(aggregate)
             try:
-                return self._save_through_outage(aggregate, retries)
+                return self._through_outage(partial(self.save, aggregate), retries)
             except WrongExpectedVersionError:
                 if attempt >= retries or self._in_transaction():
                     raise
@@ -138,18 +140,19 @@ class AggregateRepository(Generic[Aggregate]):
             self._snapshots.take_if_due(aggregate, stream, before, last)
         return result
 
-    def _save_through_outage(self, aggregate: Aggregate, retries: int) -> AppendResult:
+    def _through_outage(self, action: Callable[[], Value], retries: int) -> Value:
+        """Do it, and after a lost connection again on a new one; only what may happen twice is done here."""
         for attempt in range(retries):
             if self._in_transaction():
                 break
             try:
-                return self.save(aggregate)
+                return action()
             except (OperationalError, InterfaceError):
                 if self._connection_is_usable():
                     raise
                 time.sleep(_delay(attempt))
                 connections[self._store.using].close()
-        return self.save(aggregate)
+        return action()
 
     def _spans(self) -> Spans | None:
         return tracing.spans if self.enable_tracing else None

@@ -91,6 +91,12 @@ def test_a_connection_that_is_lost_again_and_again(account_id: UUID) -> None:
     assert len({tuple(ids) for ids in store.sent}) == 1
 
 
+def test_a_connection_that_was_lost_while_idle_is_made_anew(account_id: UUID) -> None:
+    cut_off_this_connection()
+    result = accounts().execute(account_id, lambda account: account.pay_in(7))
+    assert (result.version, result.repeated) == (2, False)
+
+
 def test_the_retries_are_bounded(account_id: UUID) -> None:
     store = InterruptedStore(*["before the commit"] * 10)
     with pytest.raises((OperationalError, InterfaceError)):
