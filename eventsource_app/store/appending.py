@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import IntegrityError
+from django.db import DataError, IntegrityError, connections
 from psycopg import errors as pg_errors
 
 from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_VERSION, DomainEvent
-from eventsource_app.events.registry import EventRegistry
-from eventsource_app.events.serialization import InvalidEventError, encode_payload
+from eventsource_app.events.registry import EventRegistry, same_source
+from eventsource_app.events.serialization import InvalidEventError, encode_payload, prove
 from eventsource_app.store.fence import HOLD_FENCE
 from eventsource_app.store.hot_statements import HotStatement, fetch_hot
 from eventsource_app.store.session import Row, fetch_all, fetch_one, violated_constraint
@@ -87,15 +87,33 @@ def send(using: str, append: PreparedAppend) -> AppendResult:
     try:
         outcome, version, position = _call(using, append)
     except IntegrityError as error:
+        _mark_broken(using)
         if violated_constraint(error) == EVENT_ID_CONSTRAINT:
             raise DuplicateEventError(_taken_id(error, append), append.stream) from error
         raise
+    except DataError as error:
+        _mark_broken(using)
+        reason = str(error).partition("\n")[0]
+        raise InvalidEventError(
+            f"The database refuses an event for stream {append.stream}: {reason}."
+        ) from error
+    except UnicodeEncodeError as error:
+        raise InvalidEventError(
+            f"A name of an event for stream {append.stream} is no text: {error}."
+        ) from error
     if outcome == "conflict":
         raise WrongExpectedVersionError(append.stream, append.expected, version)
     if outcome == "duplicate":
         taken = fetch_all(using, FIND_TAKEN_ID, (list(append.event_ids),))
         raise DuplicateEventError(taken[0][0] if taken else append.event_ids[0], append.stream)
     return AppendResult(version, position, repeated=outcome == "repeated")
+
+
+def _mark_broken(using: str) -> None:
+    """An error has ended the caller's transaction: whoever goes on in it is told, since its COMMIT would be a silent rollback."""
+    connection = connections[using]
+    if connection.in_atomic_block:
+        connection.needs_rollback = True
 
 
 def _call(using: str, append: PreparedAppend) -> Row:
@@ -112,6 +130,10 @@ def _call(using: str, append: PreparedAppend) -> Row:
 
 def _check_place(stream: StreamId, events: Sequence[DomainEvent], expected: ExpectedVersion) -> None:
     """Each event belongs to the stream, and, where the place is given, stands at its own version."""
+    if not isinstance(stream.aggregate_id, UUID):
+        raise InvalidEventError(
+            f"The aggregate id of stream {stream} is a {type(stream.aggregate_id).__name__}; it must be a UUID."
+        )
     if not 1 <= len(stream.aggregate_type) <= MAX_NAME_LENGTH:
         raise InvalidEventError(
             f"An aggregate type has 1 to {MAX_NAME_LENGTH} characters, unlike {stream.aggregate_type!r}."
@@ -132,10 +154,12 @@ def _check_place(stream: StreamId, events: Sequence[DomainEvent], expected: Expe
 
 
 def _encode(event: DomainEvent, registry: EventRegistry, max_bytes: int) -> tuple[Any, ...]:
-    fields = registry.get(event.event_type).__pydantic_fields__
-    if type(event).__pydantic_fields__["event_type"].default != event.event_type:
+    registered = registry.get(event.event_type)
+    fields = registered.__pydantic_fields__
+    if type(event) is not registered and not same_source(type(event), registered):
         raise InvalidEventError(
-            f"A {type(event).__name__} cannot be stored as event type {event.event_type!r}."
+            f"A {type(event).__name__} cannot be stored as event type {event.event_type!r}, which is registered for "
+            f"{registered.__module__}.{registered.__qualname__}."
         )
     if event.schema_version != fields["schema_version"].default:
         raise InvalidEventError(
@@ -143,11 +167,16 @@ def _encode(event: DomainEvent, registry: EventRegistry, max_bytes: int) -> tupl
             f"{fields['schema_version'].default}; leave schema_version to the class."
         )
     for name in (event.aggregate_type, event.correlation_id, event.actor_id):
-        if name is not None and "\0" in name:
-            raise InvalidEventError(
-                f"An id or name of event {event.event_type!r} has a NUL character; remove it."
+        if name is not None and ("\0" in name or not 1 <= len(name) <= MAX_NAME_LENGTH):
+            wrong = (
+                "a NUL character; remove it"
+                if "\0" in name
+                else f"{len(name)} characters, not 1 to {MAX_NAME_LENGTH}"
             )
+            raise InvalidEventError(f"An id or name of event {event.event_type!r} has {wrong}.")
     data, metadata = encode_payload(event, max_bytes)
+    if registered not in registry.proven:
+        prove(event, data, registry)
     # As text: the driver's own way from these objects to the very same text takes longer.
     return (
         event.event_id.hex,

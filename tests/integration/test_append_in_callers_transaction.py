@@ -2,10 +2,12 @@
 
 import pytest
 from django.contrib.auth.models import Group
-from django.db import connection, transaction
+from django.db import InternalError, connection, transaction
+from django.db.transaction import TransactionManagementError
 
+from eventsource_app.events import InvalidEventError
 from eventsource_app.models import Event
-from eventsource_app.store import ExpectedVersion, WrongExpectedVersionError
+from eventsource_app.store import DuplicateEventError, ExpectedVersion, WrongExpectedVersionError, appending
 from tests.builders import a_store, a_stream, paid_in, payments
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -80,6 +82,41 @@ def test_a_lost_race_does_not_break_the_callers_transaction() -> None:
         store.append(other, payments(other, 1), ExpectedVersion.NO_STREAM)
     assert store.stream_version(other) == 1
     assert Group.objects.filter(name="mine").exists()
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_a_taken_id_does_not_break_the_callers_transaction(place: int) -> None:
+    store, taken, stream, other = a_store(), a_stream(), a_stream(), a_stream()
+    stored = paid_in(taken)
+    store.append(taken, [stored], ExpectedVersion.NO_STREAM)
+    events = payments(stream, 3)
+    events[place] = events[place].model_copy(update={"event_id": stored.event_id})
+    with transaction.atomic():
+        store.append(other, payments(other, 1), ExpectedVersion.NO_STREAM)
+        with pytest.raises(DuplicateEventError):
+            store.append(stream, events, ExpectedVersion.NO_STREAM)
+        Group.objects.create(name="mine")
+    assert (store.stream_version(other), store.stream_version(stream)) == (1, 0)
+    assert Group.objects.filter(name="mine").exists()
+
+
+def test_a_transaction_that_an_error_has_ended_is_not_committed_in_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(appending, "MAX_NAME_LENGTH", 999)  # a check that somebody forgot
+    store, stream, other = a_store(), a_stream(), a_stream()
+    impossible = paid_in(stream).model_copy(update={"actor_id": "x" * 201})
+    with transaction.atomic():
+        store.append(other, payments(other, 1), ExpectedVersion.NO_STREAM)
+        with pytest.raises(InvalidEventError):
+            store.append(stream, [impossible], ExpectedVersion.NO_STREAM)
+        with pytest.raises(TransactionManagementError):
+            store.stream_version(other)
+        transaction.set_rollback(False)  # whoever insists finds the database of the same mind
+        with pytest.raises(InternalError):
+            store.stream_version(other)
+        transaction.set_rollback(True)
+    assert store.stream_version(other) == 0
 
 
 def test_ones_own_running_append_does_not_hide_ones_own_events() -> None:
