@@ -4,6 +4,7 @@ from eventsource_app.events.event import DomainEvent
 from eventsource_app.events.registry import (
     DuplicateEventTypeError,
     EventRegistry,
+    InvalidEventTypeError,
     UnknownEventTypeError,
     default_registry,
     register_event,
@@ -18,6 +19,7 @@ __all__ = [
     "DuplicateUpcasterError",
     "EventRegistry",
     "InvalidEventError",
+    "InvalidEventTypeError",
     "NewerSchemaVersionError",
     "UnknownEventTypeError",
     "UnreadableEventError",

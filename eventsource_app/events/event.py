@@ -10,6 +10,7 @@ from eventsource_app.events.identifiers import new_id
 
 MAX_VERSION = 2**31 - 1
 MAX_NAME_LENGTH = 200
+MAX_SCHEMA_VERSION = 2**15 - 1
 
 
 def _now() -> datetime:
@@ -52,7 +53,7 @@ class DomainEvent(BaseModel):
 
     event_id: UUID = Field(default_factory=_event_id)
     event_type: Name = ""
-    schema_version: int = Field(default=1, ge=1, le=32767)
+    schema_version: int = Field(default=1, ge=1, le=MAX_SCHEMA_VERSION)
     occurred_at: UtcDatetime = Field(default_factory=_now)
     aggregate_id: UUID
     aggregate_type: Name

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, overload
 
-from eventsource_app.events.event import DomainEvent
+from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_SCHEMA_VERSION, DomainEvent
 from eventsource_app.events.upcasters import Upcast, UpcasterChain
 from eventsource_app.exceptions import EventSourceError
 
 Event = TypeVar("Event", bound=DomainEvent)
-Reader = tuple[int, Callable[..., Any]]
+Reader = tuple[int, Callable[..., Any], str | None]
 
 
 class UnknownEventTypeError(EventSourceError):
@@ -33,19 +33,28 @@ class DuplicateEventTypeError(EventSourceError):
         self.event_type, self.registered, self.refused = event_type, registered, refused
 
 
+class InvalidEventTypeError(EventSourceError, ValueError):
+    """A class declares an event type or a schema version that the log cannot keep."""
+
+
 class EventRegistry:
     """Event classes by their ``event_type``, with the upcasters of their old schema versions."""
 
     def __init__(self) -> None:
         self._classes: dict[str, type[DomainEvent]] = {}
         self._readers: dict[str, Reader] = {}
+        # Classes of which an event was read back at its first append in this process.
+        self.proven: set[type[DomainEvent]] = set()
         self.upcasters = UpcasterChain()
 
     def register(self, event_class: type[Event]) -> type[Event]:
-        """Register a class; raises ``DuplicateEventTypeError`` when another class has its type."""
+        """Register a class; raises ``DuplicateEventTypeError`` when another class has its type, ``InvalidEventTypeError``
+        when its type or schema version could not be stored.
+        """
         event_type = event_class.declared("event_type")
+        _check_declared(event_class, event_type, event_class.declared("schema_version"))
         registered = self._classes.setdefault(event_type, event_class)
-        if registered is not event_class and not _same_source(registered, event_class):
+        if registered is not event_class and not same_source(registered, event_class):
             raise DuplicateEventTypeError(event_type, registered, event_class)
         self._classes[event_type] = event_class
         self._readers.pop(event_type, None)
@@ -59,14 +68,17 @@ class EventRegistry:
             raise UnknownEventTypeError(event_type) from None
 
     def reader(self, event_type: str) -> Reader:
-        """Return what reads an event type: its present schema version, and what makes an event of JSON in that version.
+        """Return what reads an event type: its present schema version, what makes an event of JSON in that version, and
+        what it does with fields that the class does not have.
 
         Kept, since a class takes longer to ask. Raises ``UnknownEventTypeError``.
         """
         reader = self._readers.get(event_type)
         if reader is None:
             event_class = self.get(event_type)
-            reader = event_class.declared("schema_version"), event_class.__pydantic_validator__.validate_json
+            extra = None if event_class.model_config.get("extra") == "allow" else "ignore"
+            validate = event_class.__pydantic_validator__.validate_json
+            reader = event_class.declared("schema_version"), validate, extra
             if event_class.__pydantic_complete__:  # otherwise its first use completes it
                 self._readers[event_type] = reader
         return reader
@@ -86,7 +98,19 @@ class EventRegistry:
         }
 
 
-def _same_source(one: type, other: type) -> bool:
+def _check_declared(event_class: type[DomainEvent], event_type: object, schema_version: object) -> None:
+    name = f"{event_class.__module__}.{event_class.__qualname__}"
+    if not isinstance(event_type, str) or "\0" in event_type or not 1 <= len(event_type) <= MAX_NAME_LENGTH:
+        raise InvalidEventTypeError(
+            f"{name} has event_type {event_type!r}; it must have 1 to {MAX_NAME_LENGTH} characters, none of them NUL."
+        )
+    if not isinstance(schema_version, int) or not 1 <= schema_version <= MAX_SCHEMA_VERSION:
+        raise InvalidEventTypeError(
+            f"{name} has schema_version {schema_version!r}; it must be a number from 1 to {MAX_SCHEMA_VERSION}."
+        )
+
+
+def same_source(one: type, other: type) -> bool:
     """Say whether a class is the other one imported again (an autoreload, a notebook cell run twice)."""
     return one.__module__ == other.__module__ == "__main__" and one.__qualname__ == other.__qualname__
 

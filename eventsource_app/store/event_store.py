@@ -58,7 +58,7 @@ class EventStore:
         """Store the events at the end of the stream: all or none, in one round trip outside a transaction.
 
         With ``ANY`` and ``STREAM_EXISTS`` the store numbers the events; otherwise each must carry its own version.
-        The very same events (same ids) at the same place return the first result again.
+        The very same events (ids, types, schema versions, payloads) at the same place return the first result again.
 
         Raises ``WrongExpectedVersionError`` (a lost race; the caller's transaction survives it),
         ``DuplicateEventError``, ``InvalidEventError``, ``UnknownEventTypeError``.
@@ -103,6 +103,7 @@ class EventStore:
 
         ``partition`` is (index, count). Call again with the last position to go on; an empty list is the log's end.
         """
+        _check_limit(limit)
         feed_filter = FeedFilter(type_names(event_types), _names(aggregate_types), partition)
         bound = fence.read_bound(self.using).bound
         found: list[RecordedEvent] = []
@@ -155,11 +156,15 @@ class EventStore:
     def _stream_rows(
         self, stream: StreamId, from_version: int = 1, to_version: int | None = None, limit: int | None = None
     ) -> list[Row]:
+        if limit is not None:
+            _check_limit(limit)
+        if "\0" in stream.aggregate_type:
+            return []  # no stream can have such a name, and the driver would cut it off there
         params = (
             stream.aggregate_id.hex,
             stream.aggregate_type,
-            str(from_version),
-            str(MAX_VERSION if to_version is None else to_version),
+            str(min(from_version, MAX_VERSION)),
+            str(MAX_VERSION if to_version is None else min(to_version, MAX_VERSION)),
             limit if limit is None else str(limit),
         )
         spans = tracing.spans if self.enable_tracing else None
@@ -174,6 +179,11 @@ class EventStore:
 
     def _max_bytes(self) -> int:
         return int(option("MAX_EVENT_BYTES", DEFAULT_MAX_EVENT_BYTES))
+
+
+def _check_limit(limit: int) -> None:
+    if limit < 0:
+        raise ValueError(f"limit={limit} cannot be: ask for 0 events or more.")
 
 
 def type_names(event_types: Types | None) -> tuple[str, ...] | None:

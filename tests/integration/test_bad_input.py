@@ -1,19 +1,22 @@
 """What must not be stored is refused at the border with a sentence, and nothing is stored."""
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
 from math import inf, nan
-from typing import Any
+from typing import Any, cast
 from uuid import uuid4
 
 import pytest
+from django.db import transaction
+from pydantic import BaseModel, Field, SecretStr
 from pytest_django import Settings
 
 from eventsource_app.events import DomainEvent, EventRegistry, InvalidEventError, UnknownEventTypeError
 from eventsource_app.models import Event
-from eventsource_app.store import EventStore, ExpectedVersion, StreamId
-from tests.builders import NoteTaken, a_store, a_stream, note, paid_in
+from eventsource_app.store import EventStore, ExpectedVersion, StreamId, appending
+from tests.builders import ACCOUNT, NoteTaken, a_store, a_stream, note, paid_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -27,6 +30,19 @@ def nested(depth: int) -> Any:
     for _ in range(depth):
         value = [value]
     return value
+
+
+class Measured(BaseModel):
+    """Has no ``ser_json_inf_nan`` of its own, so it writes NaN as null."""
+
+    value: float | None
+
+
+class Impostor(DomainEvent):
+    event_type: str = "MoneyPaidIn"
+    aggregate_type: str = ACCOUNT
+    amount: Decimal
+    note: str = "which nobody would read"
 
 
 # Each gives an event of STREAM, or refuses to.
@@ -98,6 +114,23 @@ REFUSED_EVENTS: dict[str, tuple[Callable[[], DomainEvent], str]] = {
         "cannot be stored as event type",
     ),
     "a name that is too long": (lambda: note(STREAM, "", actor_id="x" * 201), "at most 200 characters"),
+    "a name that was not checked": (
+        lambda: note(STREAM, "").model_copy(update={"actor_id": "x" * 201}),
+        "has 201 characters, not 1 to 200",
+    ),
+    "an empty name": (
+        lambda: note(STREAM, "").model_copy(update={"correlation_id": ""}),
+        "has 0 characters, not 1 to 200",
+    ),
+    "NaN in a model inside": (lambda: note(STREAM, [Measured(value=nan)]), "has NaN or infinity"),
+    "infinity in a model inside": (
+        lambda: note(STREAM, {"a": {"b": Measured(value=-inf)}}),
+        "has NaN or infinity",
+    ),
+    "a class that took another's type": (
+        lambda: Impostor(**dict(paid_in(STREAM))),
+        r"A Impostor cannot be stored as event type 'MoneyPaidIn', which is registered for tests\.builders\.MoneyPaidIn",
+    ),
     "an unknown field": (lambda: paid_in(STREAM, surprise=1), "Extra inputs are not permitted"),
     "the id of another aggregate": (lambda: paid_in(a_stream()), "so it cannot be appended to stream"),
     "the type of another aggregate": (
@@ -133,6 +166,79 @@ def test_a_bad_one_takes_its_whole_append_with_it(case: str) -> None:
 def test_an_empty_append_is_refused() -> None:
     with pytest.raises(ValueError, match=f"append to stream {STREAM} needs at least one event"):
         a_store().append(STREAM, [], ExpectedVersion.ANY)
+
+
+class MaskedHappened(DomainEvent):
+    aggregate_type: str = ACCOUNT
+    secret: SecretStr
+
+
+class ExcludedHappened(DomainEvent):
+    aggregate_type: str = ACCOUNT
+    left_out: int = Field(default=0, exclude=True)
+
+
+class KeyedHappened(DomainEvent):
+    aggregate_type: str = ACCOUNT
+    by_place: dict[tuple[int, int], str]
+
+
+@pytest.mark.parametrize(
+    ("event_class", "payload", "sentence"),
+    [
+        (MaskedHappened, {"secret": "hush"}, "Field 'secret' .* never come back"),
+        (ExcludedHappened, {"left_out": 3}, "Field 'left_out' .* never come back"),
+        (KeyedHappened, {"by_place": {(1, 2): "a"}}, "by_place.* never come back"),
+    ],
+)
+def test_a_class_whose_events_would_not_come_back_is_refused(
+    event_class: type[DomainEvent], payload: dict[str, Any], sentence: str
+) -> None:
+    mine = EventRegistry()
+    mine.register(event_class)
+    event = event_class.model_validate(
+        {"aggregate_id": STREAM.aggregate_id, "aggregate_version": 1, **payload}
+    )
+    for _ in range(2):
+        with pytest.raises(InvalidEventError, match=sentence):
+            EventStore(registry=mine).append(STREAM, [event], ExpectedVersion.NO_STREAM)
+    assert Event.objects.count() == 0
+
+
+def test_what_the_database_refuses_is_a_sentence_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(appending, "MAX_NAME_LENGTH", 999)  # a check that somebody forgot
+    event = note(STREAM, "").model_copy(update={"actor_id": "x" * 201})
+    with pytest.raises(InvalidEventError, match=f"refuses an event for stream {STREAM}: value too long"):
+        a_store().append(STREAM, [event], ExpectedVersion.NO_STREAM)
+    assert Event.objects.count() == 0
+
+
+def test_an_id_as_text_is_refused() -> None:
+    stream = StreamId(ACCOUNT, cast("Any", str(uuid4())))
+    with pytest.raises(InvalidEventError, match="is a str; it must be a UUID"):
+        a_store().append(stream, [paid_in(a_stream())], ExpectedVersion.NO_STREAM)
+
+
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_a_name_with_nul_is_no_other_stream(in_transaction: bool) -> None:
+    store, stream = a_store(), a_stream()
+    store.append(stream, [paid_in(stream)], ExpectedVersion.NO_STREAM)
+    with transaction.atomic() if in_transaction else nullcontext():
+        assert store.read_stream(StreamId(f"{ACCOUNT}\0evil", stream.aggregate_id)) == []
+
+
+def test_versions_beyond_the_column_are_just_not_there() -> None:
+    store, stream = a_store(), a_stream()
+    store.append(stream, [paid_in(stream)], ExpectedVersion.NO_STREAM)
+    assert store.read_stream(stream, from_version=2**40) == []
+    assert len(store.read_stream(stream, to_version=2**40)) == 1
+
+
+def test_a_negative_limit_is_refused() -> None:
+    with pytest.raises(ValueError, match="limit=-1 cannot be"):
+        a_store().read_stream(STREAM, limit=-1)
+    with pytest.raises(ValueError, match="limit=-1 cannot be"):
+        a_store().read_all(limit=-1)
 
 
 @pytest.mark.parametrize("aggregate_type", ["", "x" * 201, "a\0b"])

@@ -1,5 +1,7 @@
 """The registry: one class per event type, and an error that names the type where there is none or another."""
 
+from typing import Any
+
 import pytest
 from pydantic import BaseModel
 
@@ -7,6 +9,7 @@ from eventsource_app.events import (
     DomainEvent,
     DuplicateEventTypeError,
     EventRegistry,
+    InvalidEventTypeError,
     UnknownEventTypeError,
     register_event,
 )
@@ -50,6 +53,25 @@ def test_an_unknown_type_is_named() -> None:
     assert caught.value.event_type == "Closed"
 
 
+@pytest.mark.parametrize(
+    ("declared", "sentence"),
+    [
+        ({"event_type": ""}, "event_type ''; it must have 1 to 200"),
+        ({"event_type": "x" * 201}, "it must have 1 to 200"),
+        ({"event_type": "Nul\0"}, "none of them NUL"),
+        ({"schema_version": 0}, "schema_version 0; it must be a number from 1 to 32767"),
+        ({"schema_version": 40_000}, "schema_version 40000; it must be a number from 1 to 32767"),
+    ],
+)
+def test_what_the_log_cannot_keep_is_refused_with_the_class(declared: dict[str, Any], sentence: str) -> None:
+    annotations = {name: type(value) for name, value in declared.items()}
+    impossible = type(
+        "Impossible", (Opened,), {**declared, "__annotations__": annotations, "__module__": __name__}
+    )
+    with pytest.raises(InvalidEventTypeError, match=sentence):
+        EventRegistry().register(impossible)
+
+
 def test_a_type_that_is_taken_is_named_with_both_classes() -> None:
     registry = a_registry()
     with pytest.raises(
@@ -85,7 +107,7 @@ def test_a_class_that_is_completed_after_its_registration_reads_its_events() -> 
 
     assert not SomethingFound.__pydantic_complete__
     SomethingFound.model_rebuild(_types_namespace={"Found": Found})
-    version, validate_json = mine.reader("SomethingFound")
+    version, validate_json, _ = mine.reader("SomethingFound")
     event = validate_json(
         '{"aggregate_id": "00000000-0000-0000-0000-000000000001", "aggregate_version": 1, "inside": {"depth": 3}}'
     )

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from eventsource_app.events import (
     DomainEvent,
@@ -129,6 +129,43 @@ def test_the_columns_win_over_the_payload() -> None:
     )
     event = decode(row._replace(data=data), registry)
     assert (str(event.event_id), event.aggregate_version, event.metadata) == (row.event_id, 1, {})
+
+
+def test_fields_with_other_names_outside_and_fields_of_no_class_come_back() -> None:
+    @register_event(registry=registry)
+    class AliasedHappened(DomainEvent):
+        model_config = ConfigDict(extra="allow")
+        aggregate_type: str = "World"
+        amount: int = Field(alias="amt")
+        price: int = Field(validation_alias="cost")
+
+    event = AliasedHappened.model_validate(
+        {"aggregate_id": uuid4(), "aggregate_version": 1, "amt": 3, "cost": 4, "more": [5]}
+    )
+    assert decode(stored(event), registry) == event
+
+
+def test_what_an_events_class_or_upcaster_raises_is_an_error_of_that_event() -> None:
+    @register_event(registry=registry)
+    class ChoosyHappened(DomainEvent):
+        aggregate_type: str = "World"
+        schema_version: int = 2
+        choice: str
+
+        @field_validator("choice")
+        @classmethod
+        def look_up(cls, choice: str) -> str:
+            return {"a": "a"}[choice]
+
+    @upcaster("ChoosyHappened", from_version=1, registry=registry)
+    def lift(payload: dict[str, Any]) -> dict[str, Any]:
+        return {"choice": object()}
+
+    row = stored(ChoosyHappened(aggregate_id=uuid4(), aggregate_version=1, choice="a"))
+    with pytest.raises(UnreadableEventError, match="its class failed with KeyError: 'b'"):
+        decode(row._replace(data='{"choice": "b"}'), registry)
+    with pytest.raises(UnreadableEventError, match="its upcaster failed with PydanticSerializationError"):
+        decode(row._replace(schema_version=1), registry)
 
 
 def test_an_event_without_fields() -> None:
