@@ -19,7 +19,7 @@ from eventsource_app.events.identifiers import uuid7
 Aggregate = TypeVar("Aggregate", bound=AggregateRoot)  # type: ignore[type-arg]
 
 # Who, when and in which request: no part of what a rule decides.
-NOT_COMPARED = frozenset({"event_id", "occurred_at", "correlation_id", "causation_id"})
+NOT_COMPARED = frozenset({"event_id", "occurred_at", "correlation_id", "causation_id", "actor_id"})
 
 
 @dataclass(frozen=True, slots=True)

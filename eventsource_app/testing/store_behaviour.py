@@ -180,6 +180,17 @@ class EventStoreBehaviour:
         expect([error.event_id for error in (*errors, *more_errors)], [taken.event_id] * 2)
         expect(store.read_stream(other), [])
 
+    def test_an_event_id_has_one_place(self, store: AnyEventStore) -> None:
+        stream = new_stream()
+        first, second = noted(stream, 2)
+        store.append(stream, [first], ExpectedVersion.NO_STREAM)
+        moved = first.model_copy(update={"aggregate_version": 2})
+        twice = [second, second.model_copy(update={"aggregate_version": 3})]
+        for events in ([moved], twice):
+            with raises(DuplicateEventError):
+                store.append(stream, events, ExpectedVersion.exact(1))
+        expect([item.event for item in store.read_stream(stream)], [first])
+
     def test_an_append_is_all_or_nothing(self, store: AnyEventStore) -> None:
         stream, other = new_stream(), new_stream()
         taken = noted(stream, 1)[0]

@@ -31,7 +31,9 @@ def test_given_may_come_in_parts_and_when_too() -> None:
 def test_whole_events_are_compared_without_ids_and_times() -> None:
     stream = StreamId(ACCOUNT, UUID(int=1))
     scenario = AggregateScenario(Account, stream.aggregate_id).given(paid_in(stream, 1))
-    scenario.when(lambda account: account.pay_in(2)).then(paid_in(stream, 2, correlation_id="request-1"))
+    scenario.when(lambda account: account.pay_in(2)).then(
+        paid_in(stream, 2, correlation_id="request-1", actor_id="ada")
+    )
     with pytest.raises(AssertionError):
         scenario.then(paid_in(stream, 3))
 
