@@ -10,6 +10,7 @@ from pydantic import TypeAdapter
 
 from eventsource_app.aggregates.aggregate import AggregateRoot, state_type_of
 from eventsource_app.aggregates.snapshot_policy import SnapshotPolicy
+from eventsource_app.exceptions import EventSourceError
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.store.snapshots import StoredSnapshot, checksum_of, load_snapshot, save_snapshot
@@ -17,6 +18,10 @@ from eventsource_app.store.streams import StreamId
 
 logger = logging.getLogger(__name__)
 State = TypeVar("State")
+
+
+class UnfaithfulSnapshotError(EventSourceError):
+    """A snapshot would give another state than the replay does."""
 
 
 class Snapshotter(Generic[State]):
@@ -86,7 +91,7 @@ class Snapshotter(Generic[State]):
         return None
 
     def _take(self, aggregate: AggregateRoot[State], last: RecordedEvent) -> StoredSnapshot:
-        state = self._states.dump_json(aggregate.state).decode()
+        state = self._faithful_json(aggregate.state)
         return StoredSnapshot(
             version=aggregate.version,
             schema_version=self._class.schema_version,
@@ -96,6 +101,18 @@ class Snapshotter(Generic[State]):
             state=state,
             checksum=checksum_of(state),
         )
+
+    def _faithful_json(self, state: State) -> str:
+        """Return the state as JSON text, which ``restore`` reads as this very state."""
+        text = self._states.dump_json(state).decode()
+        try:
+            restored = self._states.validate_json(text)
+        except Exception as error:  # whatever the state's own validators raise
+            raise UnfaithfulSnapshotError(
+                f"The {type(state).__qualname__} cannot be read back from its JSON ({type(error).__name__})."
+            ) from error
+        _check_same(state, restored)
+        return text
 
     def _save(self, stream: StreamId, snapshot: StoredSnapshot) -> None:
         try:
@@ -110,3 +127,17 @@ class Snapshotter(Generic[State]):
             "reason": f"{type(error).__name__}: {error}".partition("\n")[0],
         }
         logger.warning("Snapshot not taken; loads replay more events until the next one", extra=extra)
+
+
+def _check_same(state: object, restored: object) -> None:
+    name = type(state).__qualname__
+    if type(restored) is not type(state):
+        raise UnfaithfulSnapshotError(
+            f"The state is a {name}, but a {type(restored).__qualname__} is read back from its JSON."
+        )
+    if type(state).__eq__ is object.__eq__:
+        raise UnfaithfulSnapshotError(
+            f"{name} defines no __eq__, so what is read back from its JSON cannot be compared with the state."
+        )
+    if restored != state:
+        raise UnfaithfulSnapshotError(f"The {name} that is read back from its JSON does not equal the state.")

@@ -3,30 +3,39 @@
 import logging
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from math import nan
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection, transaction
+from pydantic import BaseModel, Field
 
-from eventsource_app.aggregates import AggregateRepository, SnapshotPolicy
-from eventsource_app.events import EventRegistry, register_event
+from eventsource_app.aggregates import AggregateRepository, AggregateRoot, SnapshotPolicy
+from eventsource_app.events import DomainEvent, EventRegistry, register_event
 from eventsource_app.models import Snapshot
 from eventsource_app.store import EventStore, StreamId
 from eventsource_app.store.snapshots import checksum_of, load_snapshot, save_snapshot
 from tests.builders import (
+    ACCOUNT,
     Account,
     AccountOpened,
     AccountState,
     MoneyPaidIn,
     NoteTaken,
     a_store,
+    a_stream,
     accounts,
+    payments,
 )
 
 pytestmark = pytest.mark.django_db(transaction=True)
 IGNORED = "Snapshot ignored, the whole stream is replayed"
+NOT_TAKEN = "Snapshot not taken; loads replay more events until the next one"
+State = TypeVar("State")
 
 
 @pytest.fixture
@@ -253,7 +262,7 @@ def test_a_failing_snapshot_is_a_log_line_and_the_save_stands(
         with connection.cursor() as cursor:
             cursor.execute("ALTER TABLE gone RENAME TO eventsource_app_snapshot")
     assert result.version == 10
-    assert "Snapshot not taken; loads replay more events until the next one" in caplog.messages
+    assert NOT_TAKEN in caplog.messages
     assert repository.load(account_id).state.balance == 9
 
 
@@ -265,8 +274,152 @@ def test_a_state_that_cannot_be_written_is_a_log_line_and_the_save_stands(
     account.pay_in_often(9)
     account._state = account.state.model_copy(update={"holder": "\ud800"})
     assert repository.save(account).version == 10
-    assert "Snapshot not taken; loads replay more events until the next one" in caplog.messages
+    assert NOT_TAKEN in caplog.messages
     assert snapshot_version(account.aggregate_id) is None
+
+
+class Keeper(AggregateRoot[State]):
+    """Its state is what its class says, whatever happens."""
+
+    aggregate_type = ACCOUNT
+    kept: ClassVar[Any]
+
+    def _get_initial_state(self) -> State:
+        kept: State = self.kept
+        return kept
+
+    def _apply(self, event: DomainEvent) -> None:
+        self._state = self.state
+
+
+class Reading(BaseModel):
+    taken_at: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    value: float | None = None
+    tags: frozenset[str] = frozenset("abc")
+    seen: bool = Field(default=False, exclude=True)
+
+
+class FineReading(Reading):
+    """What is declared to be a ``Reading`` only."""
+
+
+@dataclass
+class Tally:
+    counted: int = 0
+    total: int = field(init=False, default=0)
+
+    def __post_init__(self) -> None:
+        self.total += self.counted
+
+
+@dataclass(eq=False)
+class Incomparable:
+    counted: int = 0
+
+
+def a_tally_that_went_on() -> Tally:
+    tally = Tally(2)
+    tally.total = 5
+    return tally
+
+
+class KeepsDecimals(Keeper[dict]):  # type: ignore[type-arg]
+    kept = {"balance": Decimal("1.50")}
+
+
+class KeepsTimes(Keeper[dict[str, Any]]):
+    kept = {"since": datetime(2026, 1, 1, tzinfo=UTC)}
+
+
+class KeepsWhatIsLeftOut(Keeper[Reading]):
+    kept = Reading(seen=True)
+
+
+class KeepsASubclass(Keeper[Reading]):
+    kept = FineReading()
+
+
+class KeepsNan(Keeper[Reading]):
+    kept = Reading(value=nan)
+
+
+class KeepsATally(Keeper[Tally]):
+    kept = a_tally_that_went_on()
+
+
+class KeepsTheIncomparable(Keeper[Incomparable]):
+    kept = Incomparable(2)
+
+
+class KeepsTheUnreadable(Keeper[Reading]):
+    kept = Reading().model_copy(update={"taken_at": "yesterday"})
+
+
+class KeepsAReading(Keeper[Reading]):
+    kept = Reading(value=0.1)
+
+
+class KeepsAFreshTally(Keeper[Tally]):
+    kept = Tally(2)
+
+
+class KeepsTypedDecimals(Keeper[dict[str, Decimal]]):
+    kept = {"balance": Decimal("1.50")}
+
+
+def keepers(keeper: type[Keeper[Any]]) -> AggregateRepository[Keeper[Any]]:
+    return AggregateRepository(
+        event_store=a_store(),
+        aggregate_factory=keeper,
+        aggregate_type=ACCOUNT,
+        snapshot_policy=SnapshotPolicy(every=5),
+    )
+
+
+def a_saved(keeper: type[Keeper[Any]]) -> UUID:
+    stream = a_stream()
+    aggregate = keepers(keeper).create_new(stream.aggregate_id)
+    for event in payments(stream, 5):
+        aggregate.apply_event(event)
+    assert keepers(keeper).save(aggregate).version == 5
+    return stream.aggregate_id
+
+
+@pytest.mark.parametrize(
+    ("keeper", "reason"),
+    [
+        (KeepsDecimals, "The dict that is read back from its JSON does not equal the state"),
+        (KeepsTimes, "The dict that is read back from its JSON does not equal the state"),
+        (KeepsWhatIsLeftOut, "The Reading that is read back from its JSON does not equal the state"),
+        (KeepsASubclass, "The state is a FineReading, but a Reading is read back from its JSON"),
+        (KeepsNan, "The Reading that is read back from its JSON does not equal the state"),
+        (KeepsATally, "The Tally that is read back from its JSON does not equal the state"),
+        (
+            KeepsTheIncomparable,
+            "Incomparable defines no __eq__, so what is read back from its JSON cannot be compared",
+        ),
+        (KeepsTheUnreadable, "The Reading cannot be read back from its JSON \\(ValidationError\\)"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:Pydantic serializer warnings")
+def test_a_state_that_does_not_come_back_the_same_is_never_taken(
+    caplog: pytest.LogCaptureFixture, keeper: type[Keeper[Any]], reason: str
+) -> None:
+    aggregate_id = a_saved(keeper)
+    assert snapshot_version(aggregate_id) is None
+    [record] = [record for record in caplog.records if record.message == NOT_TAKEN]
+    assert re.search(reason, record.__dict__["reason"])
+    assert record.__dict__["aggregate_id"] == str(aggregate_id)
+    assert keepers(keeper).load(aggregate_id).state is keeper.kept
+
+
+@pytest.mark.parametrize("keeper", [KeepsAReading, KeepsAFreshTally, KeepsTypedDecimals])
+def test_a_state_that_comes_back_the_same_is_taken(keeper: type[Keeper[Any]]) -> None:
+    aggregate_id = a_saved(keeper)
+    assert snapshot_version(aggregate_id) == 5
+    state = keepers(keeper).load(aggregate_id).state
+    assert state == keeper.kept
+    assert state is not keeper.kept  # it is the snapshot's
 
 
 def test_the_state_it_takes_is_the_one_of_its_version(repository: AggregateRepository[Account]) -> None:
