@@ -2,11 +2,13 @@
 
 import json
 import logging
+from functools import cached_property
 from hashlib import sha256
 from typing import Generic, TypeVar
 
 from django.db import DatabaseError, transaction
 from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
 
 from eventsource_app.aggregates.aggregate import AggregateRoot, state_type_of
 from eventsource_app.aggregates.snapshot_policy import SnapshotPolicy
@@ -24,6 +26,12 @@ class UnfaithfulSnapshotError(EventSourceError):
     """A snapshot would give another state than the replay does."""
 
 
+class StateShape(GenerateJsonSchema):
+    """A JSON schema without the warnings: a default that JSON does not know is left out, and nobody need hear of it."""
+
+    ignored_warning_kinds = GenerateJsonSchema.ignored_warning_kinds | {"non-serializable-default"}
+
+
 class Snapshotter(Generic[State]):
     """The snapshots of one aggregate class."""
 
@@ -34,6 +42,7 @@ class Snapshotter(Generic[State]):
         self._class = aggregate_class
         self._policy = policy
         self._states: TypeAdapter[State] = TypeAdapter(state_type_of(aggregate_class))
+        self._fingerprint: tuple[object, str] = (None, "")
 
     def restore(self, aggregate: AggregateRoot[State], stream: StreamId) -> bool:
         """Bring the aggregate to its snapshot and past it; any doubt is a log line and False: replay the whole stream."""
@@ -75,15 +84,35 @@ class Snapshotter(Generic[State]):
         transaction.on_commit(lambda: self._save(stream, snapshot), using=self._store.using, robust=True)
 
     def fingerprint(self) -> str:
-        """Digest what decides how events become this state: the schema versions of the aggregate's event types."""
+        """Digest what decides how events become this state: the class, its state's shape, its events' schema versions.
+
+        Every restore asks, so it is kept until the registry has another edition.
+        """
+        # Read before the classes: what is registered meanwhile then makes the next call work it out again.
+        edition = self._store.registry.edition
+        kept = self._fingerprint
+        if kept[0] is not edition:
+            kept = self._fingerprint = (edition, self._digest())
+        return kept[1]
+
+    def _digest(self) -> str:
         versions = self._store.registry.schema_versions(self._class.aggregate_type)
-        return sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()
+        name = f"{self._class.__module__}.{self._class.__qualname__}"
+        return sha256(json.dumps([name, self._shape, versions], sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def _shape(self) -> str:
+        """The state's JSON schema; empty where pydantic cannot make one."""
+        try:
+            return json.dumps(self._states.json_schema(schema_generator=StateShape), sort_keys=True)
+        except Exception:  # pydantic's own are of many kinds, and the state's hooks may raise any
+            return ""
 
     def _doubt(self, snapshot: StoredSnapshot, recorded: list[RecordedEvent]) -> str | None:
         if snapshot.schema_version != self._class.schema_version:
             return f"it has schema version {snapshot.schema_version}, not {self._class.schema_version}"
         if snapshot.fingerprint != self.fingerprint():
-            return "the schema versions of its events have changed"
+            return "its class, the shape of its state or the schema versions of its events have changed"
         if not snapshot.is_intact():
             return "its state does not match its checksum"
         if not recorded or recorded[0].event_id != snapshot.event_id:

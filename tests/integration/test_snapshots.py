@@ -12,7 +12,9 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection, transaction
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, TypeAdapter
+from pydantic_core import CoreSchema
+from pydantic_core.core_schema import no_info_plain_validator_function
 
 from eventsource_app.aggregates import AggregateRepository, AggregateRoot, SnapshotPolicy
 from eventsource_app.events import DomainEvent, EventRegistry, register_event
@@ -35,6 +37,7 @@ from tests.builders import (
 pytestmark = pytest.mark.django_db(transaction=True)
 IGNORED = "Snapshot ignored, the whole stream is replayed"
 NOT_TAKEN = "Snapshot not taken; loads replay more events until the next one"
+CODE_CHANGED = "its class, the shape of its state or the schema versions of its events have changed"
 State = TypeVar("State")
 
 
@@ -52,6 +55,10 @@ def an_account(
     account.pay_in_often(payments)
     repository.save(account)
     return account.aggregate_id
+
+
+def reasons(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.__dict__["reason"] for record in caplog.records if record.message in (IGNORED, NOT_TAKEN)]
 
 
 def snapshot_version(account_id: UUID) -> int | None:
@@ -139,6 +146,20 @@ def _with_changed_event(_: UUID) -> AggregateRepository[Account]:
     return accounts(EventStore(registry=changed), SnapshotPolicy(every=5))
 
 
+def _moved(_: UUID) -> AggregateRepository[Account]:
+    """The same aggregate type, kept by another class of the same schema version."""
+
+    class MovedAccount(Account):
+        pass
+
+    return AggregateRepository(
+        event_store=a_store(),
+        aggregate_factory=MovedAccount,
+        aggregate_type=ACCOUNT,
+        snapshot_policy=SnapshotPolicy(every=5),
+    )
+
+
 def _damaged(**columns: Any) -> Callable[[UUID], AggregateRepository[Account]]:
     def damage(account_id: UUID) -> AggregateRepository[Account]:
         Snapshot.objects.filter(aggregate_id=account_id).update(**columns)
@@ -156,7 +177,8 @@ def _unreadable_but_intact(account_id: UUID) -> AggregateRepository[Account]:
     ("damage", "reason", "balance"),
     [
         (_refined, "it has schema version 1, not 2", 9),
-        (_with_changed_event, "the schema versions of its events have changed", 18),
+        (_with_changed_event, CODE_CHANGED, 18),
+        (_moved, CODE_CHANGED, 9),
         (
             _damaged(state='{"holder": "Ada", "balance": "1000000"}'),
             "its state does not match its checksum",
@@ -171,6 +193,7 @@ def _unreadable_but_intact(account_id: UUID) -> AggregateRepository[Account]:
     ids=[
         "state's schema",
         "events' schema",
+        "other class",
         "altered",
         "emptied",
         "unreadable",
@@ -299,6 +322,23 @@ class Reading(BaseModel):
     seen: bool = Field(default=False, exclude=True)
 
 
+class Plate(str):
+    """A type of the project's own: pydantic reads and writes it, and knows no JSON schema of it."""
+
+    __slots__ = ()
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: object) -> CoreSchema:
+        return no_info_plain_validator_function(cls)
+
+
+class Gauge(BaseModel):
+    """A default that JSON does not know cannot be part of the shape."""
+
+    value: int = 0
+    unit: Any = Field(default=object(), exclude=True)
+
+
 class FineReading(Reading):
     """What is declared to be a ``Reading`` only."""
 
@@ -357,6 +397,14 @@ class KeepsTheUnreadable(Keeper[Reading]):
 
 class KeepsAReading(Keeper[Reading]):
     kept = Reading(value=0.1)
+
+
+class KeepsAPlate(Keeper[Plate]):
+    kept = Plate("B-ES 42")
+
+
+class KeepsAGauge(Keeper[Gauge]):
+    kept = Gauge(value=3)
 
 
 class KeepsAFreshTally(Keeper[Tally]):
@@ -420,6 +468,85 @@ def test_a_state_that_comes_back_the_same_is_taken(keeper: type[Keeper[Any]]) ->
     state = keepers(keeper).load(aggregate_id).state
     assert state == keeper.kept
     assert state is not keeper.kept  # it is the snapshot's
+
+
+def test_another_shape_of_the_state_makes_it_stale(caplog: pytest.LogCaptureFixture) -> None:
+    aggregate_id = a_saved(KeepsAReading)
+
+    class Reading(BaseModel):
+        value: float | None = None
+        unit: str = "mm"
+
+    class Later(Keeper[Reading]):
+        kept = Reading(value=0.1, unit="cm")
+
+    Later.__qualname__ = KeepsAReading.__qualname__
+    assert keepers(Later).load(aggregate_id).state == Reading(value=0.1, unit="cm")
+    assert reasons(caplog) == [CODE_CHANGED]
+
+
+@pytest.mark.parametrize("keeper", [KeepsAPlate, KeepsAGauge])
+def test_a_shape_that_pydantic_cannot_tell_in_full_is_no_obstacle(
+    keeper: type[Keeper[Any]], caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    aggregate_id = a_saved(keeper)
+    assert snapshot_version(aggregate_id) == 5
+    assert keepers(keeper).load(aggregate_id).state == keeper.kept
+    assert reasons(caplog) == []
+    assert [str(warning.message) for warning in recwarn] == []
+
+
+def a_registry(*event_classes: type[DomainEvent]) -> EventRegistry:
+    made = EventRegistry()
+    of_the_account: list[type[DomainEvent]] = [AccountOpened, MoneyPaidIn]
+    for event_class in (*of_the_account, *event_classes):
+        made.register(event_class)
+    return made
+
+
+class Remarked(DomainEvent):
+    """May happen to every aggregate, so it names no type."""
+
+    remark: str = ""
+
+
+class RemarkedV2(Remarked):
+    event_type: str = "Remarked"
+    schema_version: int = 2
+
+
+def test_another_schema_of_an_event_for_all_aggregate_types_makes_it_stale(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    policy = SnapshotPolicy(every=5)
+    account_id = an_account(accounts(EventStore(registry=a_registry(Remarked)), policy), payments=9)
+    accounts(EventStore(registry=a_registry(Remarked)), policy).load(account_id)
+    assert reasons(caplog) == []
+    account = accounts(EventStore(registry=a_registry(RemarkedV2)), policy).load(account_id)
+    assert account.state.balance == 9
+    assert reasons(caplog) == [CODE_CHANGED]
+
+
+def test_an_event_class_that_is_registered_later_makes_it_stale(caplog: pytest.LogCaptureFixture) -> None:
+    growing = a_registry()
+    repository = accounts(EventStore(registry=growing), SnapshotPolicy(every=5))
+    account_id = an_account(repository, payments=9)
+    repository.load(account_id)
+    assert reasons(caplog) == []
+    growing.register(NoteTaken)
+    assert repository.load(account_id).state.balance == 9
+    assert reasons(caplog) == [CODE_CHANGED]
+
+
+def test_what_decides_about_it_is_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    repository = accounts(EventStore(registry=a_registry()), SnapshotPolicy(every=5))
+    account_id = an_account(repository, payments=9)
+    asked: list[str] = []
+    monkeypatch.setattr(EventRegistry, "schema_versions", lambda _, name: asked.append(name))
+    monkeypatch.setattr(TypeAdapter, "json_schema", lambda *_, **__: asked.append("shape"))
+    for _ in range(3):
+        assert repository.load(account_id).version == 10
+    assert asked == []
 
 
 def test_the_state_it_takes_is_the_one_of_its_version(repository: AggregateRepository[Account]) -> None:
