@@ -78,10 +78,10 @@ class Snapshotter(Generic[State]):
             return
         try:
             snapshot = self._take(aggregate, last)
-        except Exception as error:  # a state that cannot be written must not look like a failed save
+            # Refused with autocommit off, where Django would not see the commit.
+            transaction.on_commit(lambda: self._save(stream, snapshot), using=self._store.using, robust=True)
+        except Exception as error:  # a snapshot that cannot be had must not look like a failed save
             self._report(stream, error)
-            return
-        transaction.on_commit(lambda: self._save(stream, snapshot), using=self._store.using, robust=True)
 
     def fingerprint(self) -> str:
         """Digest what decides how events become this state: the class, its state's shape, its events' schema versions.

@@ -549,6 +549,23 @@ def test_what_decides_about_it_is_worked_out_once(monkeypatch: pytest.MonkeyPatc
     assert asked == []
 
 
+def test_transactions_by_hand_give_a_log_line_and_the_save_stands(
+    repository: AggregateRepository[Account], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With autocommit off Django has no commit to wait for."""
+    transaction.set_autocommit(False)
+    try:
+        account_id = an_account(repository, payments=9)
+        transaction.commit()
+    finally:
+        transaction.rollback()
+        transaction.set_autocommit(True)
+    assert snapshot_version(account_id) is None
+    [reason] = reasons(caplog)
+    assert reason.startswith("TransactionManagementError: on_commit() cannot be used in manual")
+    assert repository.load(account_id).state.balance == 9
+
+
 def test_the_state_it_takes_is_the_one_of_its_version(repository: AggregateRepository[Account]) -> None:
     """In a transaction the aggregate may go on before the snapshot is written."""
     with transaction.atomic():
