@@ -74,7 +74,8 @@ class Snapshot(models.Model):
     aggregate_id = models.UUIDField()
     version = models.IntegerField()
     schema_version = models.IntegerField(default=1)
-    # A digest of the schema versions of the aggregate's events: a changed upcaster makes the snapshot stale.
+    # A digest of the aggregate's class, its state's shape and the schema versions of its events: when one of them
+    # changes, the snapshot is stale.
     fingerprint = models.CharField(max_length=64)
     # The event at that version: in a restored log another one may stand there.
     event_id = models.UUIDField()

@@ -2,14 +2,17 @@
 
 import json
 import logging
+from functools import cached_property
 from hashlib import sha256
 from typing import Generic, TypeVar
 
 from django.db import DatabaseError, transaction
 from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema
 
 from eventsource_app.aggregates.aggregate import AggregateRoot, state_type_of
 from eventsource_app.aggregates.snapshot_policy import SnapshotPolicy
+from eventsource_app.exceptions import EventSourceError
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.store.snapshots import StoredSnapshot, checksum_of, load_snapshot, save_snapshot
@@ -17,6 +20,16 @@ from eventsource_app.store.streams import StreamId
 
 logger = logging.getLogger(__name__)
 State = TypeVar("State")
+
+
+class UnfaithfulSnapshotError(EventSourceError):
+    """A snapshot would give another state than the replay does."""
+
+
+class StateShape(GenerateJsonSchema):
+    """A JSON schema without the warnings: a default that JSON does not know is left out, and nobody need hear of it."""
+
+    ignored_warning_kinds = GenerateJsonSchema.ignored_warning_kinds | {"non-serializable-default"}
 
 
 class Snapshotter(Generic[State]):
@@ -29,6 +42,7 @@ class Snapshotter(Generic[State]):
         self._class = aggregate_class
         self._policy = policy
         self._states: TypeAdapter[State] = TypeAdapter(state_type_of(aggregate_class))
+        self._fingerprint: tuple[object, str] = (None, "")
 
     def restore(self, aggregate: AggregateRoot[State], stream: StreamId) -> bool:
         """Bring the aggregate to its snapshot and past it; any doubt is a log line and False: replay the whole stream."""
@@ -64,21 +78,41 @@ class Snapshotter(Generic[State]):
             return
         try:
             snapshot = self._take(aggregate, last)
-        except Exception as error:  # a state that cannot be written must not look like a failed save
+            # Refused with autocommit off, where Django would not see the commit.
+            transaction.on_commit(lambda: self._save(stream, snapshot), using=self._store.using, robust=True)
+        except Exception as error:  # a snapshot that cannot be had must not look like a failed save
             self._report(stream, error)
-            return
-        transaction.on_commit(lambda: self._save(stream, snapshot), using=self._store.using, robust=True)
 
     def fingerprint(self) -> str:
-        """Digest what decides how events become this state: the schema versions of the aggregate's event types."""
+        """Digest what decides how events become this state: the class, its state's shape, its events' schema versions.
+
+        Every restore asks, so it is kept until the registry has another edition.
+        """
+        # Read before the classes: what is registered meanwhile then makes the next call work it out again.
+        edition = self._store.registry.edition
+        kept = self._fingerprint
+        if kept[0] is not edition:
+            kept = self._fingerprint = (edition, self._digest())
+        return kept[1]
+
+    def _digest(self) -> str:
         versions = self._store.registry.schema_versions(self._class.aggregate_type)
-        return sha256(json.dumps(versions, sort_keys=True).encode()).hexdigest()
+        name = f"{self._class.__module__}.{self._class.__qualname__}"
+        return sha256(json.dumps([name, self._shape, versions], sort_keys=True).encode()).hexdigest()
+
+    @cached_property
+    def _shape(self) -> str:
+        """The state's JSON schema; empty where pydantic cannot make one."""
+        try:
+            return json.dumps(self._states.json_schema(schema_generator=StateShape), sort_keys=True)
+        except Exception:  # pydantic's own are of many kinds, and the state's hooks may raise any
+            return ""
 
     def _doubt(self, snapshot: StoredSnapshot, recorded: list[RecordedEvent]) -> str | None:
         if snapshot.schema_version != self._class.schema_version:
             return f"it has schema version {snapshot.schema_version}, not {self._class.schema_version}"
         if snapshot.fingerprint != self.fingerprint():
-            return "the schema versions of its events have changed"
+            return "its class, the shape of its state or the schema versions of its events have changed"
         if not snapshot.is_intact():
             return "its state does not match its checksum"
         if not recorded or recorded[0].event_id != snapshot.event_id:
@@ -86,7 +120,7 @@ class Snapshotter(Generic[State]):
         return None
 
     def _take(self, aggregate: AggregateRoot[State], last: RecordedEvent) -> StoredSnapshot:
-        state = self._states.dump_json(aggregate.state).decode()
+        state = self._faithful_json(aggregate.state)
         return StoredSnapshot(
             version=aggregate.version,
             schema_version=self._class.schema_version,
@@ -96,6 +130,18 @@ class Snapshotter(Generic[State]):
             state=state,
             checksum=checksum_of(state),
         )
+
+    def _faithful_json(self, state: State) -> str:
+        """Return the state as JSON text, which ``restore`` reads as this very state."""
+        text = self._states.dump_json(state).decode()
+        try:
+            restored = self._states.validate_json(text)
+        except Exception as error:  # whatever the state's own validators raise
+            raise UnfaithfulSnapshotError(
+                f"The {type(state).__qualname__} cannot be read back from its JSON ({type(error).__name__})."
+            ) from error
+        _check_same(state, restored)
+        return text
 
     def _save(self, stream: StreamId, snapshot: StoredSnapshot) -> None:
         try:
@@ -110,3 +156,17 @@ class Snapshotter(Generic[State]):
             "reason": f"{type(error).__name__}: {error}".partition("\n")[0],
         }
         logger.warning("Snapshot not taken; loads replay more events until the next one", extra=extra)
+
+
+def _check_same(state: object, restored: object) -> None:
+    name = type(state).__qualname__
+    if type(restored) is not type(state):
+        raise UnfaithfulSnapshotError(
+            f"The state is a {name}, but a {type(restored).__qualname__} is read back from its JSON."
+        )
+    if type(state).__eq__ is object.__eq__:
+        raise UnfaithfulSnapshotError(
+            f"{name} defines no __eq__, so what is read back from its JSON cannot be compared with the state."
+        )
+    if restored != state:
+        raise UnfaithfulSnapshotError(f"The {name} that is read back from its JSON does not equal the state.")

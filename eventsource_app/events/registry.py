@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, overload
 
+from pydantic_core import PydanticUndefined
+
 from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_SCHEMA_VERSION, DomainEvent
 from eventsource_app.events.upcasters import Upcast, UpcasterChain
 from eventsource_app.exceptions import EventSourceError
@@ -38,7 +40,11 @@ class InvalidEventTypeError(EventSourceError, ValueError):
 
 
 class EventRegistry:
-    """Event classes by their ``event_type``, with the upcasters of their old schema versions."""
+    """Event classes by their ``event_type``, with the upcasters of their old schema versions.
+
+    ``edition`` is another object after every registration: what was worked out from the classes holds as long as it is
+    the same one.
+    """
 
     def __init__(self) -> None:
         self._classes: dict[str, type[DomainEvent]] = {}
@@ -46,6 +52,7 @@ class EventRegistry:
         # Classes of which an event was read back at its first append in this process.
         self.proven: set[type[DomainEvent]] = set()
         self.upcasters = UpcasterChain()
+        self.edition = object()
 
     def register(self, event_class: type[Event]) -> type[Event]:
         """Register a class; raises ``DuplicateEventTypeError`` when another class has its type, ``InvalidEventTypeError``
@@ -58,6 +65,7 @@ class EventRegistry:
             raise DuplicateEventTypeError(event_type, registered, event_class)
         self._classes[event_type] = event_class
         self._readers.pop(event_type, None)
+        self.edition = object()  # last: whoever sees this edition sees the class too
         return event_class
 
     def get(self, event_type: str) -> type[DomainEvent]:
@@ -90,11 +98,14 @@ class EventRegistry:
         return iter(sorted(self._classes))
 
     def schema_versions(self, aggregate_type: str) -> dict[str, int]:
-        """Return the present schema version of each event type of an aggregate type."""
+        """Return the present schema version of each event type that may happen to an aggregate type.
+
+        A class that declares no ``aggregate_type`` may happen to all of them.
+        """
         return {
             name: event_class.declared("schema_version")
             for name, event_class in sorted(self._classes.items())
-            if event_class.declared("aggregate_type") == aggregate_type
+            if event_class.declared("aggregate_type") in (aggregate_type, PydanticUndefined)
         }
 
 

@@ -94,6 +94,25 @@ def test_the_schema_versions_of_one_aggregate() -> None:
     assert registry.schema_versions("Window") == {}
 
 
+def test_an_event_without_an_aggregate_type_counts_for_all_of_them() -> None:
+    registry = a_registry()
+
+    @register_event(registry=registry)
+    class Seen(DomainEvent):
+        schema_version: int = 2
+
+    assert registry.schema_versions("Door") == {"Opened": 1, "Seen": 2}
+    assert registry.schema_versions("Window") == {"Seen": 2}
+
+
+def test_every_registration_makes_another_edition() -> None:
+    registry = a_registry()
+    edition = registry.edition
+    assert registry.edition is edition
+    registry.register(Closed)
+    assert registry.edition is not edition
+
+
 def test_a_class_that_is_completed_after_its_registration_reads_its_events() -> None:
     mine = EventRegistry()
 
