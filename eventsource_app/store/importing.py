@@ -90,6 +90,8 @@ def _store(chunk: Chunk, using: str) -> int:
             execute(using, sql.LOCK)
             stored_up_to = fetch_one(using, sql.STORED_UP_TO)[0]
             _compare(stored_up_to, using)
+            if chunk.last <= stored_up_to:  # another import of the same log was quicker
+                return 0
             return _insert(stored_up_to, chunk.last, using)
     except IntegrityError as error:
         raise ImportRefusedError(

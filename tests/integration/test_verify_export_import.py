@@ -7,7 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO, StringIO
 from pathlib import Path
 from uuid import uuid4
@@ -18,10 +19,11 @@ from django.db import connection, connections
 
 from eventsource_app.events import default_registry
 from eventsource_app.models import Checkpoint, Event
-from eventsource_app.store import ExpectedVersion
+from eventsource_app.store import ExpectedVersion, import_statements, importing
 from eventsource_app.store.export_line import ImportRefusedError
 from eventsource_app.store.exporting import export_events
 from eventsource_app.store.importing import ImportResult, import_events
+from eventsource_app.store.session import Params, execute
 from eventsource_app.store.slots import slot_of
 from eventsource_app.store.verification import MAX_FINDINGS, Verification, verify
 from tests import builders
@@ -184,6 +186,54 @@ def test_importing_twice_changes_nothing() -> None:
     log = _exported()
     assert _import(log, chunk_lines=30) == ImportResult(imported=0, skipped=100)
     assert _exported() == log
+
+
+def test_overlapping_imports_of_one_file_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other import stores every chunk between our look and our lock."""
+    _fill(20)
+    log = _exported()
+    _truncate()
+    results: list[ImportResult] = []
+
+    def overtaken(using: str, statement: str, params: Params = ()) -> int:
+        if statement == import_statements.LOCK and threading.current_thread() is threading.main_thread():
+            _in_a_thread(lambda: results.append(_import(log, chunk_lines=7)))
+        return execute(using, statement, params)
+
+    monkeypatch.setattr(importing, "execute", overtaken)
+    results.append(_import(log, chunk_lines=7))
+    assert results == [ImportResult(imported=20, skipped=0), ImportResult(imported=0, skipped=20)]
+    assert _exported() == log
+
+
+def test_three_imports_of_one_file_at_once_store_it_once() -> None:
+    _fill(100)
+    log = _exported()
+    _truncate()
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(_import_and_close, log) for _ in range(3)]
+    assert sum(future.result().imported for future in futures) == 100
+    assert _exported() == log
+
+
+def _import_and_close(log: bytes) -> ImportResult:
+    try:
+        return _import(log, chunk_lines=7)
+    finally:
+        connection.close()
+
+
+def _in_a_thread(action: Callable[[], object]) -> None:
+    """Run it to its end on a connection of its own."""
+
+    def run() -> None:
+        try:
+            action()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run).result()
 
 
 # -- beside live appends
