@@ -33,10 +33,7 @@ HEAD_AND_MAXIMUM: Final = (
     "(SELECT seqcache FROM pg_sequence WHERE seqrelid = 'eventsource_app_event_position_seq'::regclass) "
     "FROM eventsource_app_event_position_seq s"
 )
-CHECKPOINTS_AHEAD: Final = (
-    "SELECT subscription, partition, position FROM eventsource_app_checkpoint WHERE position > %s "
-    "ORDER BY subscription, partition"
-)
+CHECKPOINTS: Final = "SELECT subscription, partition, position FROM eventsource_app_checkpoint ORDER BY subscription, partition"
 GUARDS: Final = (
     "SELECT name FROM unnest(%s::text[]) AS name WHERE NOT EXISTS (SELECT FROM pg_trigger "
     "WHERE tgrelid = 'eventsource_app_event'::regclass AND tgname = name AND tgenabled IN ('O', 'A')) "
@@ -88,6 +85,8 @@ def verify(
 
 def _about_the_tables(using: str) -> Iterator[str]:
     """Check what no single event shows: the sequence, the checkpoints, the guards."""
+    # The head comes last: events may be appended and delivered between any two statements.
+    checkpoints = fetch_all(using, CHECKPOINTS)
     head, maximum, cache = fetch_one(using, HEAD_AND_MAXIMUM)
     if cache != 1:
         yield (
@@ -99,11 +98,12 @@ def _about_the_tables(using: str) -> Iterator[str]:
             f"The sequence of positions stands at {head}, below the last event's position {maximum}; "
             "stop all writers and set it upward with setval."
         )
-    for subscription, partition, position in fetch_all(using, CHECKPOINTS_AHEAD, (head,)):
-        yield (
-            f"The checkpoint of subscription {subscription!r}, partition {partition}, stands at {position}, "
-            f"ahead of the log's last position {head}; rebuild the projection, or set it back with reset_checkpoint."
-        )
+    for subscription, partition, position in checkpoints:
+        if position > head:
+            yield (
+                f"The checkpoint of subscription {subscription!r}, partition {partition}, stands at {position}, "
+                f"ahead of the log's last position {head}; rebuild the projection, or set it back with reset_checkpoint."
+            )
     for (name,) in fetch_all(using, GUARDS, (TRIGGERS, CONSTRAINTS)):
         yield (
             f"The guard {name!r} of the event table is missing, disabled or not validated; "

@@ -19,11 +19,11 @@ from django.db import connection, connections
 
 from eventsource_app.events import default_registry
 from eventsource_app.models import Checkpoint, Event
-from eventsource_app.store import ExpectedVersion, import_statements, importing
+from eventsource_app.store import ExpectedVersion, import_statements, importing, verification
 from eventsource_app.store.export_line import ImportRefusedError
 from eventsource_app.store.exporting import export_events
 from eventsource_app.store.importing import ImportResult, import_events
-from eventsource_app.store.session import Params, execute
+from eventsource_app.store.session import Params, Row, execute, fetch_all
 from eventsource_app.store.slots import slot_of
 from eventsource_app.store.verification import MAX_FINDINGS, Verification, verify
 from tests import builders
@@ -373,6 +373,26 @@ def test_a_healthy_log_has_no_findings() -> None:
     _fill(20)
     result = _verify()
     assert (result.findings, result.event_count, result.unknown_types) == ([], 40, {"Noted": 20})
+
+
+def test_a_worker_that_is_quicker_than_every_statement_is_not_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = Checkpoint.objects.create(subscription="orders", position=0)
+
+    def append_and_deliver() -> None:
+        stream = a_stream()
+        checkpoint.position = (
+            a_store().append(stream, payments(stream, 1), ExpectedVersion.NO_STREAM).position
+        )
+        checkpoint.save()
+
+    def beside_a_worker(using: str, statement: str, params: Params = ()) -> list[Row]:
+        rows = fetch_all(using, statement, params)
+        append_and_deliver()
+        return rows
+
+    monkeypatch.setattr(verification, "fetch_all", beside_a_worker)
+    monkeypatch.setattr(verification, "fetch_one", lambda *arguments: beside_a_worker(*arguments)[0])
+    assert _verify().findings == []
 
 
 @pytest.mark.usefixtures("unguarded")
