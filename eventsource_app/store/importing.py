@@ -7,6 +7,7 @@ already is compared and skipped.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 from django.db import DatabaseError, DataError, IntegrityError, connections, transaction
@@ -14,6 +15,7 @@ from django.db import DatabaseError, DataError, IntegrityError, connections, tra
 from eventsource_app.store import import_statements as sql
 from eventsource_app.store.export_line import ImportRefusedError, check_line
 from eventsource_app.store.fence import TAKE_FENCE
+from eventsource_app.store.import_lock import lock_event_table, patiently
 from eventsource_app.store.session import execute, fetch_all, fetch_one, log_database
 
 CHUNK_LINES = 5000
@@ -46,7 +48,8 @@ def import_events(
 ) -> ImportResult:
     """Store the lines of an export; raises ``ImportRefusedError`` with everything before that chunk stored.
 
-    Works beside live appends, which wait for a chunk; one that takes a position of the file ends the import.
+    Works beside live appends, which wait for a chunk; one that takes a position of the file ends the import. Where a long
+    transaction holds the table the import waits, not the appends; ``TableBusyError`` when that takes minutes.
     ``on_progress`` is called with the number of lines of each chunk, when it is committed.
     """
     using = using or log_database()
@@ -54,7 +57,7 @@ def import_events(
         raise RuntimeError("import_events commits chunk by chunk; call it outside of a transaction.")
     imported = skipped = 0
     for chunk in _chunks(lines, chunk_lines):
-        stored = _store(chunk, using)
+        stored = patiently(partial(_store, chunk, using), using)
         imported += stored
         skipped += len(chunk.lines) - stored
         on_progress(len(chunk.lines))
@@ -77,8 +80,8 @@ def _chunks(lines: Iterable[bytes], chunk_lines: int) -> Iterator[Chunk]:
         yield Chunk(found, first, after)
 
 
-def _store(chunk: Chunk, using: str) -> int:
-    """Store what is new of a chunk and return how many events that were."""
+def _store(chunk: Chunk, using: str, lock_try_ms: int) -> int:
+    """Store what is new of a chunk and return how many events that were; raises ``TableBusyError``."""
     try:
         with transaction.atomic(using=using, durable=True):
             _upload(chunk, using)
@@ -87,7 +90,7 @@ def _store(chunk: Chunk, using: str) -> int:
             if chunk.last <= stored_up_to:
                 _compare(chunk.last, using)
                 return 0
-            execute(using, sql.LOCK)
+            lock_event_table(using, lock_try_ms)
             stored_up_to = fetch_one(using, sql.STORED_UP_TO)[0]
             _compare(stored_up_to, using)
             if chunk.last <= stored_up_to:  # another import of the same log was quicker

@@ -15,15 +15,17 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection, connections
+from django.db import connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from eventsource_app.events import default_registry
 from eventsource_app.models import Checkpoint, Event
-from eventsource_app.store import ExpectedVersion, import_statements, importing, verification
+from eventsource_app.store import ExpectedVersion, import_lock, importing, verification
 from eventsource_app.store.export_line import ImportRefusedError
 from eventsource_app.store.exporting import export_events
+from eventsource_app.store.import_lock import TableBusyError, patiently
 from eventsource_app.store.importing import ImportResult, import_events
-from eventsource_app.store.session import Params, Row, execute, fetch_all
+from eventsource_app.store.session import Params, Row, fetch_all
 from eventsource_app.store.slots import slot_of
 from eventsource_app.store.verification import MAX_FINDINGS, Verification, verify
 from tests import builders
@@ -195,12 +197,12 @@ def test_overlapping_imports_of_one_file_share_the_work(monkeypatch: pytest.Monk
     _truncate()
     results: list[ImportResult] = []
 
-    def overtaken(using: str, statement: str, params: Params = ()) -> int:
-        if statement == import_statements.LOCK and threading.current_thread() is threading.main_thread():
+    def overtaken(using: str, try_ms: int) -> None:
+        if threading.current_thread() is threading.main_thread():
             _in_a_thread(lambda: results.append(_import(log, chunk_lines=7)))
-        return execute(using, statement, params)
+        import_lock.lock_event_table(using, try_ms)
 
-    monkeypatch.setattr(importing, "execute", overtaken)
+    monkeypatch.setattr(importing, "lock_event_table", overtaken)
     results.append(_import(log, chunk_lines=7))
     assert results == [ImportResult(imported=20, skipped=0), ImportResult(imported=0, skipped=20)]
     assert _exported() == log
@@ -258,6 +260,110 @@ def test_live_appends_wait_for_a_chunk_and_readers_miss_nothing() -> None:
     _tail(seen)
     assert seen == list(Event.objects.order_by("position").values_list("position", flat=True))
     assert len([position for position in seen if position > 1_000_000]) > 5000
+
+
+@pytest.fixture
+def holder() -> Iterator[BaseDatabaseWrapper]:
+    """Another connection, for ``_hold``."""
+    other = connections.create_connection("default")
+    yield other
+    other.close()
+
+
+def _hold(holder: BaseDatabaseWrapper, mode: str = "ROW EXCLUSIVE") -> None:
+    """Have it in a transaction that goes on for as long as the test likes; by default as if it had appended."""
+    with holder.cursor() as cursor:
+        cursor.execute("SET application_name = 'slowcoach'")
+        cursor.execute("BEGIN")
+        cursor.execute(f"LOCK TABLE eventsource_app_event IN {mode} MODE")
+
+
+@pytest.fixture
+def short_statements() -> Iterator[None]:
+    """No statement may take long, but it is not the wait for a lock that ends it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = '5s'; SET lock_timeout = 0")
+        yield
+        cursor.execute("RESET statement_timeout; RESET lock_timeout")
+
+
+@pytest.mark.usefixtures("short_statements")
+def test_an_import_that_waits_lets_appends_go_on(
+    holder: BaseDatabaseWrapper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _fill(20)
+    lines = [_moved(line, 1_000_000) for line in _exported().splitlines()]
+    _truncate()
+    _hold(holder)
+    caplog.set_level("INFO", "eventsource.import")
+    pauses: list[float] = []
+
+    def append_meanwhile(seconds: float) -> None:
+        pauses.append(seconds)
+        assert not connection.in_atomic_block
+        _in_a_thread(_append_at_once)
+        if len(pauses) == 7:
+            holder.close()
+
+    monkeypatch.setattr(import_lock, "wait", append_meanwhile)
+    assert import_events(lines).imported == 20
+    assert pauses == [0.25, 0.5, 1, 2, 4, 4, 4]
+    assert Event.objects.count() == 27
+    waits = [record for record in caplog.records if record.message == "Import waits for the event table"]
+    assert len(waits) == 7
+    assert "slowcoach, idle in transaction" in vars(waits[0])["holder"]
+
+
+def test_only_the_lock_itself_is_waited_for_so_briefly() -> None:
+    with connection.cursor() as cursor, transaction.atomic():
+        cursor.execute("SHOW lock_timeout")
+        before = cursor.fetchone()
+        import_lock.lock_event_table("default", 77)
+        cursor.execute("SHOW lock_timeout")
+        assert cursor.fetchone() == before
+
+
+def test_an_import_that_waits_for_minutes_says_who_holds_the_table(
+    holder: BaseDatabaseWrapper, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _fill(20)
+    file = tmp_path / "log.jsonl"
+    file.write_bytes(b"\n".join(_moved(line, 1_000_000) for line in _exported().splitlines()))
+    _truncate()
+    _hold(holder)
+    monkeypatch.setattr(import_lock, "PATIENCE_SECONDS", 2)
+    monkeypatch.setattr(import_lock, "wait", lambda _seconds: None)
+    with pytest.raises(
+        CommandError, match=r"for 2 s, .*process \d+ \(slowcoach, idle in transaction .*; end that"
+    ):
+        call_command("import_events", str(file))
+    assert not Event.objects.exists()
+
+
+def test_one_try_is_long_enough_for_autovacuum_to_give_way(
+    holder: BaseDatabaseWrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL cancels it for a request older than deadlock_timeout; a VACUUM by hand stays."""
+    _hold(holder, "SHARE UPDATE EXCLUSIVE")
+    tries: list[int] = []
+
+    def attempt(try_ms: int) -> int:
+        tries.append(try_ms)
+        if len(tries) == 4:
+            return 0
+        raise TableBusyError("Held.")
+
+    monkeypatch.setattr(import_lock, "wait", lambda _seconds: None)
+    patiently(attempt, "default")
+    assert tries == [200, 2000, 200, 200]
+
+
+def _append_at_once() -> None:
+    """Append, and fail rather than wait behind a lock that somebody asks for."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '1ms'")
+    stream = a_stream()
+    a_store().append(stream, payments(stream, 1), ExpectedVersion.NO_STREAM)
 
 
 def _append_until(stop: threading.Event) -> None:

@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.export_line import ImportRefusedError
+from eventsource_app.store.import_lock import TableBusyError
 from eventsource_app.store.importing import CHUNK_LINES, import_events
 from eventsource_app.store.session import log_database
 
@@ -43,6 +44,8 @@ class Command(BaseCommand):
             raise CommandError(f"{file} cannot be read ({error.strerror}); check its name.") from error
         except ImportRefusedError as error:
             raise CommandError(f"{file} is refused. {error}") from error
+        except TableBusyError as error:
+            raise CommandError(str(error)) from error
         progress.finish()
         self.stdout.write(f"{result.imported:,} events imported, {result.skipped:,} were there already.")
 
