@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 
 from django.core.management.base import BaseCommand, CommandError
 
+from eventsource_app.management.log_commands import check_database
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.export_line import ImportRefusedError
 from eventsource_app.store.import_lock import TableBusyError
@@ -33,15 +34,13 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_arguments: Any, file: str, database: str, chunk_lines: int, **_options: Any) -> None:
+        check_database(database)
         try:
             with _input(file) as lines:
-                total = None if file == "-" else sum(1 for _ in lines)
-                if total is not None:
-                    lines.seek(0)
-                progress = Progress("import_events", "events", total)
+                progress = Progress("import_events", "events", _count(lines))
                 result = import_events(lines, database, chunk_lines=chunk_lines, on_progress=progress.advance)
         except OSError as error:
-            raise CommandError(f"{file} cannot be read ({error.strerror}); check its name.") from error
+            raise CommandError(f"{file!r} cannot be read ({error.strerror}); check its name.") from error
         except ImportRefusedError as error:
             raise CommandError(f"{file} is refused. {error}") from error
         except TableBusyError as error:
@@ -55,6 +54,16 @@ def _positive(text: str) -> int:
     if number < 1:
         raise ValueError(text)
     return number
+
+
+def _count(lines: BinaryIO) -> int | None:
+    """Return how many lines follow, and go back; None for a pipe, which nobody reads twice."""
+    if not lines.seekable():
+        return None
+    start = lines.tell()
+    count = sum(1 for _ in lines)
+    lines.seek(start)
+    return count
 
 
 @contextmanager

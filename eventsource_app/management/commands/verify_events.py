@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from eventsource_app.management.log_commands import check_database
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.session import log_database
@@ -21,6 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("--database", default=log_database(), help="the database alias of the log")
 
     def handle(self, *_arguments: Any, database: str, **_options: Any) -> None:
+        check_database(database)
         # Positions have gaps, so the head is only about how many events there are.
         progress = Progress("verify_events", "events", EventStore(database).head_position())
         result = verify(database, on_progress=progress.advance)
