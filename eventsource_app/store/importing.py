@@ -29,6 +29,9 @@ class ImportResult:
     imported: int
     skipped: int
 
+    def __str__(self) -> str:
+        return f"{self.imported:,} events imported, {self.skipped:,} were there already"
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
@@ -44,24 +47,23 @@ def import_events(
     using: str | None = None,
     *,
     chunk_lines: int = CHUNK_LINES,
-    on_progress: Callable[[int], None] = lambda _count: None,
+    on_progress: Callable[[ImportResult], None] = lambda _so_far: None,
 ) -> ImportResult:
     """Store the lines of an export; raises ``ImportRefusedError`` with everything before that chunk stored.
 
     Works beside live appends, which wait for a chunk; one that takes a position of the file ends the import. Where a long
     transaction holds the table the import waits, not the appends; ``TableBusyError`` when that takes minutes.
-    ``on_progress`` is called with the number of lines of each chunk, when it is committed.
+    ``on_progress`` is called with the result so far, when a chunk is committed.
     """
     using = using or log_database()
     if connections[using].in_atomic_block:
         raise RuntimeError("import_events commits chunk by chunk; call it outside of a transaction.")
-    imported = skipped = 0
+    so_far = ImportResult(imported=0, skipped=0)
     for chunk in _chunks(lines, chunk_lines):
         stored = patiently(partial(_store, chunk, using), using)
-        imported += stored
-        skipped += len(chunk.lines) - stored
-        on_progress(len(chunk.lines))
-    return ImportResult(imported, skipped)
+        so_far = ImportResult(so_far.imported + stored, so_far.skipped + len(chunk.lines) - stored)
+        on_progress(so_far)
+    return so_far
 
 
 def _chunks(lines: Iterable[bytes], chunk_lines: int) -> Iterator[Chunk]:

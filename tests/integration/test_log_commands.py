@@ -1,22 +1,26 @@
 """export_events, import_events and verify_events: pipes, links and devices, wrong names, and an end by a signal."""
 
 import os
+import signal
 import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import BytesIO, StringIO
 from pathlib import Path
+from types import FrameType
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 
 from eventsource_app.models import Event
 from eventsource_app.store import ExpectedVersion
 from eventsource_app.store.exporting import export_events
+from eventsource_app.store.importing import import_events
 from tests.builders import a_store, a_stream, payments
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -38,10 +42,12 @@ def _run(*arguments: object) -> str:
 
 
 def _refused(*arguments: object) -> CommandError:
-    with pytest.raises(CommandError) as refusal:
+    with pytest.raises((CommandError, KeyboardInterrupt)) as refusal:
         _run(*arguments)
-    assert "\n" not in str(refusal.value)
-    return refusal.value
+    error = refusal.value
+    assert isinstance(error, CommandError), "nobody handles SIGINT"
+    assert "\n" not in str(error)
+    return error
 
 
 def _truncate() -> None:
@@ -149,3 +155,114 @@ def test_another_kind_of_database_is_one_sentence(
 ) -> None:
     monkeypatch.setattr(connections["default"], "vendor", "sqlite")
     assert str(_refused(*command)).startswith("Database 'default' is not PostgreSQL")
+
+
+# -- an early end
+
+SIGNALS = ((signal.SIGINT, 130), (signal.SIGTERM, 143))
+
+
+@pytest.fixture(autouse=True)
+def unhandled_signals_fail() -> Iterator[None]:
+    """Where the command does not take a signal, the test fails and not the whole run."""
+    before = signal.signal(signal.SIGTERM, _unhandled)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def _unhandled(_number: int, _frame: FrameType | None) -> None:
+    pytest.fail("nobody handles SIGTERM")
+
+
+class Interrupted:
+    """Standard input as a pipe that gives some lines and then a signal."""
+
+    def __init__(self, lines: list[bytes], number: signal.Signals) -> None:
+        self.buffer = self
+        self.lines, self.number = lines, number
+
+    def seekable(self) -> bool:
+        return False
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield from self.lines
+        signal.raise_signal(self.number)
+
+
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
+def test_an_interrupted_import_says_how_far_it_came(
+    number: signal.Signals, status: int, log: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _truncate()
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "stdin", Interrupted(log.splitlines()[:17], number))
+    error = _refused("import_events", "-", "--chunk-lines", 5)
+    assert str(error) == (
+        "Interrupted: 15 events imported, 0 were there already; run it again to go on from there."
+    )
+    assert error.returncode == status
+    assert Event.objects.count() == 15
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
+def test_an_interrupted_export_leaves_the_file_as_it_was(
+    number: signal.Signals, status: int, log: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_bytes(b"yesterday's")
+
+    def interrupted_export(output: BytesIO, _using: str, on_progress: Callable[[int], None]) -> int:
+        output.write(log)
+        on_progress(20)
+        signal.raise_signal(number)
+        return 20
+
+    monkeypatch.setattr("eventsource_app.management.commands.export_events.export_events", interrupted_export)
+    error = _refused("export_events", file)
+    assert str(error).startswith("Interrupted: 20 events were written, not all; run it again")
+    assert error.returncode == status
+    assert [path.name for path in tmp_path.iterdir()] == ["log.jsonl"]
+    assert file.read_bytes() == b"yesterday's"
+
+
+def test_an_export_process_that_is_terminated_leaves_nothing_behind(
+    log: bytes, tmp_path: Path, process_environment: dict[str, str]
+) -> None:
+    command = [sys.executable, "manage.py", "export_events", str(tmp_path / "log.jsonl")]
+    with transaction.atomic():
+        with connection.cursor() as cursor:  # so that it cannot be quicker
+            cursor.execute("LOCK TABLE eventsource_app_event IN ACCESS EXCLUSIVE MODE")
+        with subprocess.Popen(command, env=process_environment, stderr=subprocess.PIPE) as process:
+            wait_for(lambda: list(tmp_path.iterdir()) or process.poll() is not None)
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate()
+    assert process.returncode == 143
+    assert b"Interrupted: 0 events were written" in said
+    assert b"Traceback" not in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupted_verification_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted_verification(_using: str, on_progress: Callable[[int], None]) -> None:
+        on_progress(7)
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr("eventsource_app.management.commands.verify_events.verify", interrupted_verification)
+    error = _refused("verify_events")
+    assert str(error).startswith("Interrupted: 7 events were read, not all")
+    assert error.returncode == 143
+
+
+def test_a_refused_import_says_what_it_stored_before(log: bytes, tmp_path: Path) -> None:
+    lines = log.splitlines(keepends=True)
+    file = tmp_path / "log.jsonl"
+    file.write_bytes(b"".join([*lines[:12], b"{}\n", *lines[13:]]))
+    _truncate()
+    import_events(lines[:5])
+    assert str(_refused("import_events", file, "--chunk-lines", 5)).endswith(
+        "Before that: 5 events imported, 5 were there already; run it again with a mended file to go on from there."
+    )
+    assert Event.objects.count() == 10
+    file.write_bytes(log)
+    assert _run("import_events", file) == "10 events imported, 10 were there already.\n"

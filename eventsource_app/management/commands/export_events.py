@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from django.core.management.base import BaseCommand, CommandError
 
-from eventsource_app.management.log_commands import check_database
+from eventsource_app.management.log_commands import check_database, interrupted, stopped_by_signals
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.exporting import export_events
@@ -33,12 +33,19 @@ class Command(BaseCommand):
         to_stdout = file == "-" or _is_standard_output(file)
         progress = Progress("export_events", "events", EventStore(database).head_position())
         try:
-            with _standard_output() if to_stdout else _output(file) as output:
+            with stopped_by_signals(), _standard_output() if to_stdout else _output(file) as output:
                 count = export_events(output, database, on_progress=progress.advance)
         except OSError as error:
+            progress.leave()
             raise CommandError(
                 f"{file!r} cannot be written ({error.strerror}); choose another FILE."
             ) from error
+        except KeyboardInterrupt as interrupt:
+            progress.leave()
+            raise interrupted(
+                interrupt,
+                f"{progress.done:,} events were written, not all; run it again to have a whole file",
+            ) from None
         progress.total = count
         progress.finish()
         if not to_stdout:  # it would stand behind the last event
