@@ -9,10 +9,10 @@ from eventsource_app.events.event import ENVELOPE
 from eventsource_app.events.registry import EventRegistry, default_registry
 from eventsource_app.exceptions import EventSourceError
 from eventsource_app.store.fence import read_bound
+from eventsource_app.store.paging import page_statement, pages
 from eventsource_app.store.recorded_event import COLUMNS, RecordedEvent
 from eventsource_app.store.session import Row, fetch_all, fetch_one, log_database
 
-PAGE = 500
 MAX_FINDINGS = 100
 
 # As eventsource_app.store.slots: the last ten bits of sha256 of the id's text.
@@ -23,10 +23,10 @@ HAS_PREDECESSOR: Final = (
     "AND p.aggregate_type = e.aggregate_type AND p.aggregate_version = e.aggregate_version - 1 "
     "AND p.position < e.position))"
 )
-READ_PAGE: Final = (
-    f"SELECT {COLUMNS}, slot, {SLOT.format(id='aggregate_id')}, {HAS_PREDECESSOR}, "  # noqa: S608 - constants only
-    "ARRAY(SELECT name FROM unnest(%s::text[]) AS name WHERE data ? name) "
-    "FROM eventsource_app_event e WHERE position > %s AND position <= %s ORDER BY position LIMIT %s"
+READ_PAGE: Final = page_statement(
+    f"{COLUMNS}, slot, {SLOT.format(id='aggregate_id')} AS right_slot, {HAS_PREDECESSOR} AS has_predecessor, "  # noqa: S608 - constants only
+    "ARRAY(SELECT name FROM unnest(%s::text[]) AS name WHERE data ? name) AS envelope_keys",
+    "(octet_length(data) + octet_length(metadata))",
 )
 HEAD_AND_MAXIMUM: Final = (
     "SELECT s.last_value, (SELECT max(position) FROM eventsource_app_event), "
@@ -73,11 +73,9 @@ def verify(
     result = Verification()
     for finding in _about_the_tables(using):
         result.add(finding)
-    after, bound = 0, read_bound(using).bound
-    while rows := fetch_all(using, READ_PAGE, (sorted(ENVELOPE), after, bound, PAGE)):
+    for rows in pages(using, READ_PAGE, read_bound(using).bound, sorted(ENVELOPE)):
         for row in rows:
             _check(row, registry, result)
-        after = rows[-1][12]
         result.event_count += len(rows)
         on_progress(len(rows))
     return result
@@ -113,7 +111,7 @@ def _about_the_tables(using: str) -> Iterator[str]:
 
 def _check(row: Row, registry: EventRegistry, result: Verification) -> None:
     recorded = RecordedEvent.from_row(row[:14], registry)
-    slot, right_slot, has_predecessor, envelope_keys = row[14:]
+    slot, right_slot, has_predecessor, envelope_keys = row[14:18]
     where = f"Event {row[0]} at position {recorded.position}"
     if slot != right_slot:
         result.add(f"{where} has slot {slot}, but its aggregate {row[4]} belongs to slot {right_slot}.")

@@ -7,10 +7,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO, StringIO
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -20,7 +22,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 
 from eventsource_app.events import default_registry
 from eventsource_app.models import Checkpoint, Event
-from eventsource_app.store import ExpectedVersion, import_lock, importing, verification
+from eventsource_app.store import ExpectedVersion, import_lock, importing, paging, verification
 from eventsource_app.store.export_line import ImportRefusedError
 from eventsource_app.store.exporting import export_events
 from eventsource_app.store.import_lock import TableBusyError, patiently
@@ -155,6 +157,63 @@ def test_appends_go_on_above_what_was_imported() -> None:
     stream = a_stream()
     assert a_store().append(stream, payments(stream, 1), ExpectedVersion.NO_STREAM).position > top
     assert Event.objects.get(position=top).slot == slot_of(Event.objects.get(position=top).aggregate_id)
+
+
+# -- pages
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+    """What each page asked for, how many rows came, and their bytes; a page has 20,000 bytes."""
+    pages: list[tuple[int, int, int]] = []
+
+    def noted(using: str, statement: str, params: Sequence[Any]) -> list[Row]:
+        rows = fetch_all(using, statement, params)
+        pages.append((params[-2], len(rows), rows[-1][-2] if rows else 0))
+        return rows
+
+    monkeypatch.setattr(paging, "fetch_all", noted)
+    monkeypatch.setattr(paging, "PAGE_BYTES", 20_000)
+    return pages
+
+
+def _append_notes(*sizes: int) -> None:
+    stream = a_stream()
+    a_store().append(
+        stream,
+        [note(stream, "x" * size, version) for version, size in enumerate(sizes, start=1)],
+        ExpectedVersion.NO_STREAM,
+    )
+
+
+READERS = pytest.mark.parametrize("read", [lambda: _exported(), lambda: _verify()], ids=["export", "verify"])
+
+
+@READERS
+def test_a_page_of_large_events_has_few_rows(
+    read: Callable[[], object], asked: list[tuple[int, int, int]]
+) -> None:
+    """Also where the small ones before them had promised room for many."""
+    _append_notes(*[1] * 30, *[6_000] * 40, *[50_000] * 3, *[1] * 30)
+    read()
+    assert asked[0][0] == paging.FIRST_ROWS
+    assert all(size < 20_000 + 50_500 for *_, size in asked)
+    wanted_after_large = [
+        after[0] for before, after in pairwise(asked) if before[1] and before[2] / before[1] > 5_000
+    ]
+    assert len(wanted_after_large) > 10
+    assert max(wanted_after_large) <= 4
+    assert sum(count for _, count, _ in asked) == 103
+
+
+@READERS
+def test_small_events_come_in_few_round_trips(
+    read: Callable[[], object], asked: list[tuple[int, int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "PAGE_BYTES", 4 * 1024 * 1024)
+    _fill(2000)
+    read()
+    assert [count for _, count, _ in asked] == [20, 500, 500, 500, 480, 0]
 
 
 # -- interruptions
