@@ -45,6 +45,11 @@ class Progress:
         if self._on_terminal:
             self._stream.write("\n")
 
+    def leave(self) -> None:
+        """Leave the terminal's line as it is where the work ends too early: a sentence follows."""
+        if self._on_terminal:
+            self._stream.write("\n")
+
     @property
     def rate(self) -> float:
         """Per second, since the beginning."""

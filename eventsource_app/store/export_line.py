@@ -1,14 +1,39 @@
 """One line of an exported log, checked before anything of it reaches the database."""
 
-from typing import Annotated, Any
+import re
+from typing import Annotated, Any, Final
 from uuid import UUID
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
-from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_VERSION
+from eventsource_app.events.event import ENVELOPE, MAX_NAME_LENGTH, MAX_VERSION, UtcDatetime
 from eventsource_app.exceptions import EventSourceError
 
+FULL_TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})", re.ASCII)
+
+
+def _full_time(value: object) -> object:
+    """Refuse what means something else to somebody: 20260101 is a second of 1970 here and a day in some zone to PostgreSQL."""
+    if isinstance(value, str) and FULL_TIME.fullmatch(value):
+        return value
+    raise PydanticCustomError(
+        "full_time", "Input should be a full time with its zone, as 2026-01-31T22:59:59.9Z"
+    )
+
+
+def _without_envelope(payload: dict[str, Any]) -> dict[str, Any]:
+    """Refuse fields that are columns: no append writes them into a payload, and no reader would see them."""
+    if not ENVELOPE.isdisjoint(payload):
+        names = ", ".join(sorted(ENVELOPE & payload.keys()))
+        raise PydanticCustomError(
+            "envelope", "The payload has the envelope's fields {names}", {"names": names}
+        )
+    return payload
+
+
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
+FullTime = Annotated[UtcDatetime, BeforeValidator(_full_time)]
 
 
 class ImportRefusedError(EventSourceError):
@@ -20,11 +45,14 @@ class ImportRefusedError(EventSourceError):
 
 
 class ExportedEvent(BaseModel):
-    """The shape of a line; payload and metadata are only looked at, the database reads them from the text itself."""
+    """The shape of a line; payload and metadata are only looked at, the database reads them from the text itself.
+
+    Position 1 is never used: on a fresh sequence nobody could tell whether it is handed out.
+    """
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
 
-    position: int = Field(ge=1, lt=2**47, strict=True)
+    position: int = Field(ge=2, lt=2**47, strict=True)
     event_id: UUID
     event_type: Name
     schema_version: int = Field(ge=1, le=32767, strict=True)
@@ -32,13 +60,13 @@ class ExportedEvent(BaseModel):
     aggregate_id: UUID
     aggregate_version: int = Field(ge=1, le=MAX_VERSION, strict=True)
     slot: int
-    occurred_at: AwareDatetime
-    recorded_at: AwareDatetime
+    occurred_at: FullTime
+    recorded_at: FullTime
     correlation_id: Name | None
     causation_id: UUID | None
     actor_id: Name | None
     metadata: dict[str, Any]
-    data: dict[str, Any]
+    data: Annotated[dict[str, Any], AfterValidator(_without_envelope)]
 
 
 def check_line(number: int, line: bytes, after: int) -> int:

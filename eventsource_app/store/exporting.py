@@ -4,9 +4,8 @@ from collections.abc import Callable
 from typing import BinaryIO, Final
 
 from eventsource_app.store.fence import read_bound
-from eventsource_app.store.session import fetch_all, log_database
-
-PAGE = 500
+from eventsource_app.store.paging import page_statement, pages
+from eventsource_app.store.session import log_database
 
 # As JSON has a time, in UTC whatever the session's zone, with all digits that are there.
 UTC: Final = "left(to_json({0} AT TIME ZONE 'UTC')::text, -1) || 'Z\"'"
@@ -32,10 +31,7 @@ COLUMNS: Final = (
 LINE: Final = " || ".join(
     f"""'{"{" if number == 0 else ","}"{name}":' || {sql}""" for number, (name, sql) in enumerate(COLUMNS)
 )
-READ_PAGE: Final = (
-    f"SELECT position, {LINE} || '}}' FROM eventsource_app_event "  # noqa: S608 - constants only
-    "WHERE position > %s AND position <= %s ORDER BY position LIMIT %s"
-)
+READ_PAGE: Final = page_statement(f"position, {LINE} || '}}' AS line", "octet_length(line)")
 
 
 def export_events(
@@ -46,10 +42,9 @@ def export_events(
     ``on_progress`` is called with the number of events of each page.
     """
     using = using or log_database()
-    after, count, bound = 0, 0, read_bound(using).bound
-    while rows := fetch_all(using, READ_PAGE, (after, bound, PAGE)):
-        file.write("".join(f"{line}\n" for _, line in rows).encode())
-        after = rows[-1][0]
+    count = 0
+    for rows in pages(using, READ_PAGE, read_bound(using).bound):
+        file.write("".join(f"{row[1]}\n" for row in rows).encode())
         count += len(rows)
         on_progress(len(rows))
     return count

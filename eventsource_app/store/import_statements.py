@@ -22,7 +22,6 @@ CREATE_IMPORTED: Final = (
 READ_ONE: Final = f"SELECT event.* FROM jsonb_to_record(%s::jsonb) AS event({RECORD})"  # noqa: S608 - constants only
 
 STORED_UP_TO: Final = "SELECT coalesce(max(position), 0) FROM eventsource_app_event"
-LOCK: Final = "LOCK TABLE eventsource_app_event IN EXCLUSIVE MODE"
 # Beside the usual fence, one whose key lies below the chunk: its positions may be below the sequence's last value.
 TAKE_FENCE_BELOW: Final = "SELECT pg_advisory_xact_lock_shared((x'4556'::bigint << 48) | (%s::bigint - 1))"
 

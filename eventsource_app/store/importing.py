@@ -7,6 +7,7 @@ already is compared and skipped.
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import psycopg
 from django.db import DatabaseError, DataError, IntegrityError, connections, transaction
@@ -14,6 +15,7 @@ from django.db import DatabaseError, DataError, IntegrityError, connections, tra
 from eventsource_app.store import import_statements as sql
 from eventsource_app.store.export_line import ImportRefusedError, check_line
 from eventsource_app.store.fence import TAKE_FENCE
+from eventsource_app.store.import_lock import lock_event_table, patiently
 from eventsource_app.store.session import execute, fetch_all, fetch_one, log_database
 
 CHUNK_LINES = 5000
@@ -26,6 +28,9 @@ class ImportResult:
 
     imported: int
     skipped: int
+
+    def __str__(self) -> str:
+        return f"{self.imported:,} events imported, {self.skipped:,} were there already"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +47,23 @@ def import_events(
     using: str | None = None,
     *,
     chunk_lines: int = CHUNK_LINES,
-    on_progress: Callable[[int], None] = lambda _count: None,
+    on_progress: Callable[[ImportResult], None] = lambda _so_far: None,
 ) -> ImportResult:
     """Store the lines of an export; raises ``ImportRefusedError`` with everything before that chunk stored.
 
-    Works beside live appends, which wait for a chunk; one that takes a position of the file ends the import.
-    ``on_progress`` is called with the number of lines of each chunk, when it is committed.
+    Works beside live appends, which wait for a chunk; one that takes a position of the file ends the import. Where a long
+    transaction holds the table the import waits, not the appends; ``TableBusyError`` when that takes minutes.
+    ``on_progress`` is called with the result so far, when a chunk is committed.
     """
     using = using or log_database()
     if connections[using].in_atomic_block:
         raise RuntimeError("import_events commits chunk by chunk; call it outside of a transaction.")
-    imported = skipped = 0
+    so_far = ImportResult(imported=0, skipped=0)
     for chunk in _chunks(lines, chunk_lines):
-        stored = _store(chunk, using)
-        imported += stored
-        skipped += len(chunk.lines) - stored
-        on_progress(len(chunk.lines))
-    return ImportResult(imported, skipped)
+        stored = patiently(partial(_store, chunk, using), using)
+        so_far = ImportResult(so_far.imported + stored, so_far.skipped + len(chunk.lines) - stored)
+        on_progress(so_far)
+    return so_far
 
 
 def _chunks(lines: Iterable[bytes], chunk_lines: int) -> Iterator[Chunk]:
@@ -77,8 +82,8 @@ def _chunks(lines: Iterable[bytes], chunk_lines: int) -> Iterator[Chunk]:
         yield Chunk(found, first, after)
 
 
-def _store(chunk: Chunk, using: str) -> int:
-    """Store what is new of a chunk and return how many events that were."""
+def _store(chunk: Chunk, using: str, lock_try_ms: int) -> int:
+    """Store what is new of a chunk and return how many events that were; raises ``TableBusyError``."""
     try:
         with transaction.atomic(using=using, durable=True):
             _upload(chunk, using)
@@ -87,9 +92,11 @@ def _store(chunk: Chunk, using: str) -> int:
             if chunk.last <= stored_up_to:
                 _compare(chunk.last, using)
                 return 0
-            execute(using, sql.LOCK)
+            lock_event_table(using, lock_try_ms)
             stored_up_to = fetch_one(using, sql.STORED_UP_TO)[0]
             _compare(stored_up_to, using)
+            if chunk.last <= stored_up_to:  # another import of the same log was quicker
+                return 0
             return _insert(stored_up_to, chunk.last, using)
     except IntegrityError as error:
         raise ImportRefusedError(

@@ -9,10 +9,10 @@ from eventsource_app.events.event import ENVELOPE
 from eventsource_app.events.registry import EventRegistry, default_registry
 from eventsource_app.exceptions import EventSourceError
 from eventsource_app.store.fence import read_bound
+from eventsource_app.store.paging import page_statement, pages
 from eventsource_app.store.recorded_event import COLUMNS, RecordedEvent
 from eventsource_app.store.session import Row, fetch_all, fetch_one, log_database
 
-PAGE = 500
 MAX_FINDINGS = 100
 
 # As eventsource_app.store.slots: the last ten bits of sha256 of the id's text.
@@ -23,20 +23,17 @@ HAS_PREDECESSOR: Final = (
     "AND p.aggregate_type = e.aggregate_type AND p.aggregate_version = e.aggregate_version - 1 "
     "AND p.position < e.position))"
 )
-READ_PAGE: Final = (
-    f"SELECT {COLUMNS}, slot, {SLOT.format(id='aggregate_id')}, {HAS_PREDECESSOR}, "  # noqa: S608 - constants only
-    "ARRAY(SELECT name FROM unnest(%s::text[]) AS name WHERE data ? name) "
-    "FROM eventsource_app_event e WHERE position > %s AND position <= %s ORDER BY position LIMIT %s"
+READ_PAGE: Final = page_statement(
+    f"{COLUMNS}, slot, {SLOT.format(id='aggregate_id')} AS right_slot, {HAS_PREDECESSOR} AS has_predecessor, "  # noqa: S608 - constants only
+    "ARRAY(SELECT name FROM unnest(%s::text[]) AS name WHERE data ? name) AS envelope_keys",
+    "(octet_length(data) + octet_length(metadata))",
 )
 HEAD_AND_MAXIMUM: Final = (
     "SELECT s.last_value, (SELECT max(position) FROM eventsource_app_event), "
     "(SELECT seqcache FROM pg_sequence WHERE seqrelid = 'eventsource_app_event_position_seq'::regclass) "
     "FROM eventsource_app_event_position_seq s"
 )
-CHECKPOINTS_AHEAD: Final = (
-    "SELECT subscription, partition, position FROM eventsource_app_checkpoint WHERE position > %s "
-    "ORDER BY subscription, partition"
-)
+CHECKPOINTS: Final = "SELECT subscription, partition, position FROM eventsource_app_checkpoint ORDER BY subscription, partition"
 GUARDS: Final = (
     "SELECT name FROM unnest(%s::text[]) AS name WHERE NOT EXISTS (SELECT FROM pg_trigger "
     "WHERE tgrelid = 'eventsource_app_event'::regclass AND tgname = name AND tgenabled IN ('O', 'A')) "
@@ -76,11 +73,9 @@ def verify(
     result = Verification()
     for finding in _about_the_tables(using):
         result.add(finding)
-    after, bound = 0, read_bound(using).bound
-    while rows := fetch_all(using, READ_PAGE, (sorted(ENVELOPE), after, bound, PAGE)):
+    for rows in pages(using, READ_PAGE, read_bound(using).bound, sorted(ENVELOPE)):
         for row in rows:
             _check(row, registry, result)
-        after = rows[-1][12]
         result.event_count += len(rows)
         on_progress(len(rows))
     return result
@@ -88,6 +83,8 @@ def verify(
 
 def _about_the_tables(using: str) -> Iterator[str]:
     """Check what no single event shows: the sequence, the checkpoints, the guards."""
+    # The head comes last: events may be appended and delivered between any two statements.
+    checkpoints = fetch_all(using, CHECKPOINTS)
     head, maximum, cache = fetch_one(using, HEAD_AND_MAXIMUM)
     if cache != 1:
         yield (
@@ -99,11 +96,12 @@ def _about_the_tables(using: str) -> Iterator[str]:
             f"The sequence of positions stands at {head}, below the last event's position {maximum}; "
             "stop all writers and set it upward with setval."
         )
-    for subscription, partition, position in fetch_all(using, CHECKPOINTS_AHEAD, (head,)):
-        yield (
-            f"The checkpoint of subscription {subscription!r}, partition {partition}, stands at {position}, "
-            f"ahead of the log's last position {head}; rebuild the projection, or set it back with reset_checkpoint."
-        )
+    for subscription, partition, position in checkpoints:
+        if position > head:
+            yield (
+                f"The checkpoint of subscription {subscription!r}, partition {partition}, stands at {position}, "
+                f"ahead of the log's last position {head}; rebuild the projection, or set it back with reset_checkpoint."
+            )
     for (name,) in fetch_all(using, GUARDS, (TRIGGERS, CONSTRAINTS)):
         yield (
             f"The guard {name!r} of the event table is missing, disabled or not validated; "
@@ -113,7 +111,7 @@ def _about_the_tables(using: str) -> Iterator[str]:
 
 def _check(row: Row, registry: EventRegistry, result: Verification) -> None:
     recorded = RecordedEvent.from_row(row[:14], registry)
-    slot, right_slot, has_predecessor, envelope_keys = row[14:]
+    slot, right_slot, has_predecessor, envelope_keys = row[14:18]
     where = f"Event {row[0]} at position {recorded.position}"
     if slot != right_slot:
         result.add(f"{where} has slot {slot}, but its aggregate {row[4]} belongs to slot {right_slot}.")

@@ -7,21 +7,27 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO, StringIO
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import connection, connections
+from django.db import connection, connections, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from eventsource_app.events import default_registry
 from eventsource_app.models import Checkpoint, Event
-from eventsource_app.store import ExpectedVersion
+from eventsource_app.store import ExpectedVersion, import_lock, importing, paging, verification
 from eventsource_app.store.export_line import ImportRefusedError
 from eventsource_app.store.exporting import export_events
+from eventsource_app.store.import_lock import TableBusyError, patiently
 from eventsource_app.store.importing import ImportResult, import_events
+from eventsource_app.store.session import Params, Row, fetch_all
 from eventsource_app.store.slots import slot_of
 from eventsource_app.store.verification import MAX_FINDINGS, Verification, verify
 from tests import builders
@@ -153,6 +159,63 @@ def test_appends_go_on_above_what_was_imported() -> None:
     assert Event.objects.get(position=top).slot == slot_of(Event.objects.get(position=top).aggregate_id)
 
 
+# -- pages
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
+    """What each page asked for, how many rows came, and their bytes; a page has 20,000 bytes."""
+    pages: list[tuple[int, int, int]] = []
+
+    def noted(using: str, statement: str, params: Sequence[Any]) -> list[Row]:
+        rows = fetch_all(using, statement, params)
+        pages.append((params[-2], len(rows), rows[-1][-2] if rows else 0))
+        return rows
+
+    monkeypatch.setattr(paging, "fetch_all", noted)
+    monkeypatch.setattr(paging, "PAGE_BYTES", 20_000)
+    return pages
+
+
+def _append_notes(*sizes: int) -> None:
+    stream = a_stream()
+    a_store().append(
+        stream,
+        [note(stream, "x" * size, version) for version, size in enumerate(sizes, start=1)],
+        ExpectedVersion.NO_STREAM,
+    )
+
+
+READERS = pytest.mark.parametrize("read", [lambda: _exported(), lambda: _verify()], ids=["export", "verify"])
+
+
+@READERS
+def test_a_page_of_large_events_has_few_rows(
+    read: Callable[[], object], asked: list[tuple[int, int, int]]
+) -> None:
+    """Also where the small ones before them had promised room for many."""
+    _append_notes(*[1] * 30, *[6_000] * 40, *[50_000] * 3, *[1] * 30)
+    read()
+    assert asked[0][0] == paging.FIRST_ROWS
+    assert all(size < 20_000 + 50_500 for *_, size in asked)
+    wanted_after_large = [
+        after[0] for before, after in pairwise(asked) if before[1] and before[2] / before[1] > 5_000
+    ]
+    assert len(wanted_after_large) > 10
+    assert max(wanted_after_large) <= 4
+    assert sum(count for _, count, _ in asked) == 103
+
+
+@READERS
+def test_small_events_come_in_few_round_trips(
+    read: Callable[[], object], asked: list[tuple[int, int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "PAGE_BYTES", 4 * 1024 * 1024)
+    _fill(2000)
+    read()
+    assert [count for _, count, _ in asked] == [20, 500, 500, 500, 480, 0]
+
+
 # -- interruptions
 
 
@@ -186,6 +249,54 @@ def test_importing_twice_changes_nothing() -> None:
     assert _exported() == log
 
 
+def test_overlapping_imports_of_one_file_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other import stores every chunk between our look and our lock."""
+    _fill(20)
+    log = _exported()
+    _truncate()
+    results: list[ImportResult] = []
+
+    def overtaken(using: str, try_ms: int) -> None:
+        if threading.current_thread() is threading.main_thread():
+            _in_a_thread(lambda: results.append(_import(log, chunk_lines=7)))
+        import_lock.lock_event_table(using, try_ms)
+
+    monkeypatch.setattr(importing, "lock_event_table", overtaken)
+    results.append(_import(log, chunk_lines=7))
+    assert results == [ImportResult(imported=20, skipped=0), ImportResult(imported=0, skipped=20)]
+    assert _exported() == log
+
+
+def test_three_imports_of_one_file_at_once_store_it_once() -> None:
+    _fill(100)
+    log = _exported()
+    _truncate()
+    with ThreadPoolExecutor(3) as pool:
+        futures = [pool.submit(_import_and_close, log) for _ in range(3)]
+    assert sum(future.result().imported for future in futures) == 100
+    assert _exported() == log
+
+
+def _import_and_close(log: bytes) -> ImportResult:
+    try:
+        return _import(log, chunk_lines=7)
+    finally:
+        connection.close()
+
+
+def _in_a_thread(action: Callable[[], object]) -> None:
+    """Run it to its end on a connection of its own."""
+
+    def run() -> None:
+        try:
+            action()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(run).result()
+
+
 # -- beside live appends
 
 
@@ -208,6 +319,110 @@ def test_live_appends_wait_for_a_chunk_and_readers_miss_nothing() -> None:
     _tail(seen)
     assert seen == list(Event.objects.order_by("position").values_list("position", flat=True))
     assert len([position for position in seen if position > 1_000_000]) > 5000
+
+
+@pytest.fixture
+def holder() -> Iterator[BaseDatabaseWrapper]:
+    """Another connection, for ``_hold``."""
+    other = connections.create_connection("default")
+    yield other
+    other.close()
+
+
+def _hold(holder: BaseDatabaseWrapper, mode: str = "ROW EXCLUSIVE") -> None:
+    """Have it in a transaction that goes on for as long as the test likes; by default as if it had appended."""
+    with holder.cursor() as cursor:
+        cursor.execute("SET application_name = 'slowcoach'")
+        cursor.execute("BEGIN")
+        cursor.execute(f"LOCK TABLE eventsource_app_event IN {mode} MODE")
+
+
+@pytest.fixture
+def short_statements() -> Iterator[None]:
+    """No statement may take long, but it is not the wait for a lock that ends it."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET statement_timeout = '5s'; SET lock_timeout = 0")
+        yield
+        cursor.execute("RESET statement_timeout; RESET lock_timeout")
+
+
+@pytest.mark.usefixtures("short_statements")
+def test_an_import_that_waits_lets_appends_go_on(
+    holder: BaseDatabaseWrapper, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _fill(20)
+    lines = [_moved(line, 1_000_000) for line in _exported().splitlines()]
+    _truncate()
+    _hold(holder)
+    caplog.set_level("INFO", "eventsource.import")
+    pauses: list[float] = []
+
+    def append_meanwhile(seconds: float) -> None:
+        pauses.append(seconds)
+        assert not connection.in_atomic_block
+        _in_a_thread(_append_at_once)
+        if len(pauses) == 7:
+            holder.close()
+
+    monkeypatch.setattr(import_lock, "wait", append_meanwhile)
+    assert import_events(lines).imported == 20
+    assert pauses == [0.25, 0.5, 1, 2, 4, 4, 4]
+    assert Event.objects.count() == 27
+    waits = [record for record in caplog.records if record.message == "Import waits for the event table"]
+    assert len(waits) == 7
+    assert "slowcoach, idle in transaction" in vars(waits[0])["holder"]
+
+
+def test_only_the_lock_itself_is_waited_for_so_briefly() -> None:
+    with connection.cursor() as cursor, transaction.atomic():
+        cursor.execute("SHOW lock_timeout")
+        before = cursor.fetchone()
+        import_lock.lock_event_table("default", 77)
+        cursor.execute("SHOW lock_timeout")
+        assert cursor.fetchone() == before
+
+
+def test_an_import_that_waits_for_minutes_says_who_holds_the_table(
+    holder: BaseDatabaseWrapper, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    _fill(20)
+    file = tmp_path / "log.jsonl"
+    file.write_bytes(b"\n".join(_moved(line, 1_000_000) for line in _exported().splitlines()))
+    _truncate()
+    _hold(holder)
+    monkeypatch.setattr(import_lock, "PATIENCE_SECONDS", 2)
+    monkeypatch.setattr(import_lock, "wait", lambda _seconds: None)
+    with pytest.raises(
+        CommandError, match=r"for 2 s, .*process \d+ \(slowcoach, idle in transaction .*; end that"
+    ):
+        call_command("import_events", str(file))
+    assert not Event.objects.exists()
+
+
+def test_one_try_is_long_enough_for_autovacuum_to_give_way(
+    holder: BaseDatabaseWrapper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL cancels it for a request older than deadlock_timeout; a VACUUM by hand stays."""
+    _hold(holder, "SHARE UPDATE EXCLUSIVE")
+    tries: list[int] = []
+
+    def attempt(try_ms: int) -> int:
+        tries.append(try_ms)
+        if len(tries) == 4:
+            return 0
+        raise TableBusyError("Held.")
+
+    monkeypatch.setattr(import_lock, "wait", lambda _seconds: None)
+    patiently(attempt, "default")
+    assert tries == [200, 2000, 200, 200]
+
+
+def _append_at_once() -> None:
+    """Append, and fail rather than wait behind a lock that somebody asks for."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET lock_timeout = '1ms'")
+    stream = a_stream()
+    a_store().append(stream, payments(stream, 1), ExpectedVersion.NO_STREAM)
 
 
 def _append_until(stop: threading.Event) -> None:
@@ -304,7 +519,9 @@ def test_nothing_is_put_behind_a_checkpoint_or_a_running_worker() -> None:
 def test_the_command_says_why_it_refuses(tmp_path: Path) -> None:
     file = tmp_path / "log.jsonl"
     file.write_bytes(b"nonsense\n")
-    with pytest.raises(CommandError, match=r"is refused\. Line 1"):
+    with pytest.raises(
+        CommandError, match=r"is refused\. Line 1.* Before that: 0 events imported, 0 were there"
+    ):
         call_command("import_events", str(file))
     with pytest.raises(CommandError, match="cannot be read"):
         call_command("import_events", str(tmp_path / "nowhere"))
@@ -323,6 +540,26 @@ def test_a_healthy_log_has_no_findings() -> None:
     _fill(20)
     result = _verify()
     assert (result.findings, result.event_count, result.unknown_types) == ([], 40, {"Noted": 20})
+
+
+def test_a_worker_that_is_quicker_than_every_statement_is_not_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    checkpoint = Checkpoint.objects.create(subscription="orders", position=0)
+
+    def append_and_deliver() -> None:
+        stream = a_stream()
+        checkpoint.position = (
+            a_store().append(stream, payments(stream, 1), ExpectedVersion.NO_STREAM).position
+        )
+        checkpoint.save()
+
+    def beside_a_worker(using: str, statement: str, params: Params = ()) -> list[Row]:
+        rows = fetch_all(using, statement, params)
+        append_and_deliver()
+        return rows
+
+    monkeypatch.setattr(verification, "fetch_all", beside_a_worker)
+    monkeypatch.setattr(verification, "fetch_one", lambda *arguments: beside_a_worker(*arguments)[0])
+    assert _verify().findings == []
 
 
 @pytest.mark.usefixtures("unguarded")

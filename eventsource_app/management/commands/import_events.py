@@ -9,9 +9,11 @@ from typing import Any, BinaryIO
 
 from django.core.management.base import BaseCommand, CommandError
 
+from eventsource_app.management.log_commands import check_database, interrupted, stopped_by_signals
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.export_line import ImportRefusedError
-from eventsource_app.store.importing import CHUNK_LINES, import_events
+from eventsource_app.store.import_lock import TableBusyError
+from eventsource_app.store.importing import CHUNK_LINES, ImportResult, import_events
 from eventsource_app.store.session import log_database
 
 
@@ -32,19 +34,46 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_arguments: Any, file: str, database: str, chunk_lines: int, **_options: Any) -> None:
-        try:
-            with _input(file) as lines:
-                total = None if file == "-" else sum(1 for _ in lines)
-                if total is not None:
-                    lines.seek(0)
-                progress = Progress("import_events", "events", total)
-                result = import_events(lines, database, chunk_lines=chunk_lines, on_progress=progress.advance)
-        except OSError as error:
-            raise CommandError(f"{file} cannot be read ({error.strerror}); check its name.") from error
-        except ImportRefusedError as error:
-            raise CommandError(f"{file} is refused. {error}") from error
-        progress.finish()
-        self.stdout.write(f"{result.imported:,} events imported, {result.skipped:,} were there already.")
+        check_database(database)
+        state = _State()
+        with _sentences(file, state), stopped_by_signals(), _input(file) as lines:
+            state.progress.total = _count(lines)
+            import_events(lines, database, chunk_lines=chunk_lines, on_progress=state.note)
+        state.progress.finish()
+        self.stdout.write(f"{state.so_far}.")
+
+
+class _State:
+    """How far the import is, for its progress and for the sentence at an early end."""
+
+    def __init__(self) -> None:
+        self.progress = Progress("import_events", "events")
+        self.so_far = ImportResult(imported=0, skipped=0)
+
+    def note(self, so_far: ImportResult) -> None:
+        self.so_far = so_far
+        self.progress.advance(so_far.imported + so_far.skipped - self.progress.done)
+
+
+@contextmanager
+def _sentences(file: str, state: _State) -> Iterator[None]:
+    """Turn an early end into a command's, with what was stored before it."""
+    try:
+        yield
+    except OSError as error:
+        state.progress.leave()
+        raise CommandError(f"{file!r} cannot be read ({error.strerror}); check its name.") from error
+    except ImportRefusedError as error:
+        state.progress.leave()
+        raise CommandError(
+            f"{file} is refused. {error} Before that: {state.so_far}; run it again with a mended file to go on from there."
+        ) from error
+    except TableBusyError as error:
+        state.progress.leave()
+        raise CommandError(f"{error} Before that: {state.so_far}.") from error
+    except KeyboardInterrupt as interrupt:
+        state.progress.leave()
+        raise interrupted(interrupt, f"{state.so_far}; run it again to go on from there") from None
 
 
 def _positive(text: str) -> int:
@@ -52,6 +81,16 @@ def _positive(text: str) -> int:
     if number < 1:
         raise ValueError(text)
     return number
+
+
+def _count(lines: BinaryIO) -> int | None:
+    """Return how many lines follow, and go back; None for a pipe, which nobody reads twice."""
+    if not lines.seekable():
+        return None
+    start = lines.tell()
+    count = sum(1 for _ in lines)
+    lines.seek(start)
+    return count
 
 
 @contextmanager

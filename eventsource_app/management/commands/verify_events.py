@@ -5,6 +5,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from eventsource_app.management.log_commands import check_database, interrupted, stopped_by_signals
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.session import log_database
@@ -21,9 +22,17 @@ class Command(BaseCommand):
         parser.add_argument("--database", default=log_database(), help="the database alias of the log")
 
     def handle(self, *_arguments: Any, database: str, **_options: Any) -> None:
+        check_database(database)
         # Positions have gaps, so the head is only about how many events there are.
         progress = Progress("verify_events", "events", EventStore(database).head_position())
-        result = verify(database, on_progress=progress.advance)
+        try:
+            with stopped_by_signals():
+                result = verify(database, on_progress=progress.advance)
+        except KeyboardInterrupt as interrupt:
+            progress.leave()
+            raise interrupted(
+                interrupt, f"{progress.done:,} events were read, not all; run it again from the beginning"
+            ) from None
         progress.total = result.event_count
         progress.finish()
         for event_type, count in sorted(result.unknown_types.items()):

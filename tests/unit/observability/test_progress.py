@@ -42,6 +42,12 @@ def test_a_terminal_gets_one_line_in_place() -> None:
     assert terminal.getvalue() == f"{line}, 1 s left{line}\n"
 
 
+def test_work_that_ends_early_leaves_the_line_and_says_nothing_of_an_end() -> None:
+    for stream, wanted in ((Terminal(), "\n"), (io.StringIO(), "")):
+        Progress("Working", "parts", 4, stream).leave()
+        assert stream.getvalue() == wanted
+
+
 def test_elsewhere_it_is_a_log_line_now_and_then(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     clock, stream = Clock(), io.StringIO()
