@@ -15,7 +15,7 @@ from uuid import UUID
 
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.store.session import execute, fetch_all
-from eventsource_app.subscriptions.errors import ErrorClassification, describe
+from eventsource_app.subscriptions.errors import ErrorClassification, describe, storable
 
 OPEN: Final = "(state IN ('parked', 'retrying', 'dead') OR replayed_through IS NOT NULL)"
 TRACEBACK_LIMIT: Final = 20_000
@@ -150,8 +150,8 @@ class Failure:
             "state": "dead" if self.delay is None else "parked",
             "delay": self.delay,
             "error_type": f"{type(self.error).__module__}.{type(self.error).__qualname__}"[:300],
-            "error_message": _storable(describe(self.error)),
-            "traceback": _storable(lines[-TRACEBACK_LIMIT:]),
+            "error_message": describe(self.error),
+            "traceback": storable(lines[-TRACEBACK_LIMIT:]),
             "category": self.classification.category.value,
             "severity": self.classification.severity.value,
         }
@@ -260,8 +260,3 @@ def mark_failed_again(using: str, letter_id: int, failure: Failure) -> None:
 
 def count_open(using: str, subscription: str) -> int:
     return int(fetch_all(using, COUNT_OPEN, (subscription,))[0][0])
-
-
-def _storable(text: str) -> str:
-    """PostgreSQL's text has no NUL, and its encoding no lone surrogates."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

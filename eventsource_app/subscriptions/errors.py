@@ -58,11 +58,18 @@ class ErrorClassification:
     category: ErrorCategory
     severity: ErrorSeverity
     retryable: bool = True
+    blames_event: bool = False
 
     @property
     def parks(self) -> bool:
-        """Say whether the event is to blame; otherwise the world is, and the event waits for it."""
-        return self.category not in (ErrorCategory.INFRASTRUCTURE, ErrorCategory.TRANSIENT)
+        """Say whether the event is to blame; otherwise the world is, and the event waits for it.
+
+        ``blames_event`` says so whatever the category.
+        """
+        return self.blames_event or self.category not in (
+            ErrorCategory.INFRASTRUCTURE,
+            ErrorCategory.TRANSIENT,
+        )
 
 
 class PermanentError(EventSourceError):
@@ -111,7 +118,7 @@ _BAD_DATA = _row(ErrorCategory.APPLICATION, ErrorSeverity.MEDIUM)
 _BUG = _row(ErrorCategory.APPLICATION, ErrorSeverity.HIGH)
 _FATAL = _row(ErrorCategory.INFRASTRUCTURE, ErrorSeverity.CRITICAL, retryable=False)
 # Parked like what an event causes, reported like what breaks the house.
-_PROCESS_KILLER = _row(ErrorCategory.PERMANENT, ErrorSeverity.CRITICAL, retryable=False)
+_PROCESS_KILLER = replace(_FATAL, blames_event=True)
 UNKNOWN = _row(ErrorCategory.UNKNOWN, ErrorSeverity.MEDIUM)
 
 # The first row that fits decides, and the driver's own error is asked before Django's wrapping of it.
@@ -161,8 +168,18 @@ def classify_as(error_type: type[BaseException], classification: ErrorClassifica
 
 
 def describe(error: BaseException) -> str:
-    """Return the error's first line; a database's DETAIL, which may hold values of people, is cut off."""
-    return str(error).partition("\nDETAIL")[0].partition("\nCONTEXT")[0].strip() or type(error).__name__
+    """Return what an error says, as the database can keep it; its own DETAIL, which may hold values of people, is cut off."""
+    try:
+        text = str(error)
+    except Exception:  # an error's own __str__ is anybody's code
+        text = ""
+    said = text.partition("\nDETAIL")[0].partition("\nCONTEXT")[0].strip()
+    return storable(said) or type(error).__name__
+
+
+def storable(text: str) -> str:
+    """Return the text as PostgreSQL can keep it: without NUL, and without what its encoding lacks (lone surrogates)."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def was_cancelled(error: BaseException) -> bool:

@@ -165,6 +165,50 @@ def test_after_max_retries_it_is_dead_and_reported_as_critical(world: World) -> 
     assert world.versions(poisoned) == []
 
 
+class UnspeakableError(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("not even that")
+
+
+@pytest.mark.parametrize(
+    ("error", "kept"),
+    [
+        (ValueError("an evil \0 nul"), "an evil \ufffd nul"),
+        (ValueError("half a \ud800 character"), "half a ? character"),
+        (UnspeakableError(), "UnspeakableError"),
+    ],
+)
+def test_an_error_that_the_database_could_not_keep_is_parked_retried_and_dead_like_any_other(
+    world: World, error: Exception, kept: str
+) -> None:
+    (poisoned,) = world.accounts(1)
+    world.ledger.fails_at(poisoned, 1, error)
+    world.start(max_retries=2)
+    wait_for(lambda: [letter.state for letter in world.letters()] == ["dead"], what="a dead letter")
+    world.wait_until_caught_up()
+    assert (world.letter().error_message, world.letter().retry_count) == (kept, 2)
+    assert world.checkpoint().last_error == kept
+    wait_for(lambda: [e.error_message for e in world.errors] == [kept] * 3, what="the three reports")
+
+
+@pytest.mark.parametrize("cause", ["stop", "breaker"])
+def test_such_an_error_stops_or_opens_the_breaker_like_any_other(world: World, cause: str) -> None:
+    for stream in world.accounts(3):
+        world.ledger.fails_at(stream, 1, ValueError("an evil \0 nul"))
+    config: dict[str, dict[str, Any]] = {
+        "stop": {"continue_on_error": False},
+        "breaker": {"circuit_breaker_failure_threshold": 2},
+    }
+    world.start(**config[cause])
+    wait_for(lambda: bool(world.checkpoint().last_error), what="the error in the checkpoint")
+    checkpoint = world.checkpoint()
+    assert (checkpoint.state == "stopped", checkpoint.breaker == "open") == (
+        cause == "stop",
+        cause == "breaker",
+    )
+    assert "an evil \ufffd nul" in (checkpoint.last_error)
+
+
 def test_a_letter_whose_event_is_not_in_the_log_any_more_is_an_operators_and_delays_no_other(
     world: World,
 ) -> None:

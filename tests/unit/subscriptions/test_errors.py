@@ -1,6 +1,7 @@
 """Whose fault an error is: the table of PROTOCOLS.md, row by row."""
 
 import itertools
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg_pool
@@ -17,6 +18,7 @@ from django.db import (
 from psycopg import errors as pg
 
 from eventsource_app.events import UnknownEventTypeError
+from eventsource_app.store import RecordedEvent
 from eventsource_app.subscriptions import (
     ErrorCategory,
     ErrorClassification,
@@ -27,7 +29,8 @@ from eventsource_app.subscriptions import (
     classify_as,
 )
 from eventsource_app.subscriptions import errors as errors_module
-from eventsource_app.subscriptions.errors import ErrorCallbacks, describe
+from eventsource_app.subscriptions.errors import ErrorCallbacks, ProcessKillerError, describe
+from tests.builders import a_stream, paid_in
 
 
 def wrapped(outer: Exception, cause: Exception) -> Exception:
@@ -44,6 +47,7 @@ class DeepValueError(ValueError):
     pass
 
 
+A_RECORD = RecordedEvent(7, paid_in(a_stream()), datetime(2026, 1, 1, tzinfo=UTC))
 TABLE: list[tuple[Exception, str, str, bool, bool]] = [
     # error, category, severity, retryable, parks
     (wrapped(OperationalError(), pg.OperationalError()), "infrastructure", "medium", True, False),
@@ -73,6 +77,7 @@ TABLE: list[tuple[Exception, str, str, bool, bool]] = [
     (NameError(), "application", "high", True, True),
     (PermanentError("never"), "permanent", "high", False, True),
     (MyPermanentError("never"), "permanent", "high", False, True),
+    (ProcessKillerError(A_RECORD, 2), "infrastructure", "critical", False, True),
     (MemoryError(), "infrastructure", "critical", False, False),
     (wrapped(OperationalError(), pg.DiskFull()), "infrastructure", "critical", False, False),
     (wrapped(OperationalError(), pg.OutOfMemory()), "infrastructure", "critical", False, False),
