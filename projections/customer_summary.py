@@ -16,9 +16,10 @@ from projections.models import CustomerOrder, CustomerSummary
 class CustomerSummaryProjection(Projection):
     """Fold a batch into one sum per customer: at most five statements, whatever the batch's size.
 
-    Two orders of one customer may live in two partitions and both write the customer's row: keep this at one partition.
+    Two orders of one customer may live in two partitions and both write the customer's row, so there is one partition.
     """
 
+    max_partitions = 1
     handled_events = (OrderCreated, OrderCancelled)
 
     def handle_batch(self, recorded: list[RecordedEvent]) -> None:

@@ -29,9 +29,11 @@ class Projection:
 
     A projection with ``handle_batch(self, recorded: list[RecordedEvent])`` says what it handles in ``handled_events``
     (nothing said: every event). It must accept any contiguous slice of the feed. ``reset`` empties the read model.
+    A read model with rows that events of several aggregates write says ``max_partitions = 1``.
     """
 
     handled_events: ClassVar[Sequence[type[DomainEvent]]] = ()
+    max_partitions: ClassVar[int | None] = None
     _handlers: ClassVar[dict[str, tuple[str, bool]]] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:

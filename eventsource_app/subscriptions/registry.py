@@ -23,6 +23,18 @@ class Subscription:
     config: SubscriptionConfig
     enable_tracing: bool = True
 
+    def __post_init__(self) -> None:
+        self.check_partitions(self.config.partitions)
+
+    def check_partitions(self, count: int) -> None:
+        """Raise ``ConfigurationError`` where the projection cannot be split into so many."""
+        most = self.projection.max_partitions
+        if most is not None and count > most:
+            raise ConfigurationError(
+                f"Subscription {self.name!r} cannot have {count} partitions: {type(self.projection).__name__} says "
+                f"max_partitions = {most}, since events of several aggregates write the same rows."
+            )
+
     @property
     def event_types(self) -> tuple[str, ...] | None:
         """The event types it asks for: the configured ones, else the handled ones, else (``None``) all."""

@@ -19,7 +19,7 @@ from eventsource_app.store.session import execute, fetch_all
 from eventsource_app.subscriptions import checkpoints
 from eventsource_app.subscriptions.checkpoints import Lease
 from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
-from eventsource_app.subscriptions.config import MAX_PARTITIONS
+from eventsource_app.subscriptions.config import MAX_PARTITIONS, ConfigurationError
 from eventsource_app.subscriptions.control import (
     ControlError,
     Subscriptions,
@@ -98,6 +98,10 @@ def change_partitions(
         raise ControlError(f"{to} partitions cannot be: use a power of two up to {MAX_PARTITIONS}.")
     store = store or EventStore()
     subscription = declared(name, subscriptions)
+    try:
+        subscription.check_partitions(to)
+    except ConfigurationError as error:
+        raise ControlError(str(error)) from error
     check_code(store.using, subscription)
     with _all_leases(store.using, name, who) as leases:
         target = max(lease.position for lease in leases)

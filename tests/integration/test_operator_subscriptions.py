@@ -13,7 +13,7 @@ from eventsource_app.subscriptions.rebuilding import accept_event_types, letters
 from eventsource_app.subscriptions.registry import Subscription
 from eventsource_app.subscriptions.repartitioning import change_partitions
 from tests.builders import MoneyPaidIn
-from tests.integration.ledger import NAME, QUICK, Gate, World, in_background, run_sql
+from tests.integration.ledger import NAME, QUICK, Gate, Ledger, World, in_background, run_sql
 from tests.waiting import wait_for
 
 LATER: dict[str, Any] = {"initial_retry_delay": 3600, "max_retry_delay": 3600}
@@ -348,6 +348,29 @@ class TestChangePartitions:
     def test_only_powers_of_two(self, world: World, to: int) -> None:
         with pytest.raises(ControlError, match="use a power of two up to 1024"):
             change_partitions(NAME, to, WHO, store=world.store, subscriptions=code(world))
+
+    def test_a_projection_that_cannot_be_split_is_not(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.catch_up()
+        monkeypatch.setattr(Ledger, "max_partitions", 1)
+        with pytest.raises(
+            ControlError, match="'ledger' cannot have 2 partitions: Ledger says max_partitions = 1"
+        ):
+            change_partitions(NAME, 2, WHO, store=world.store, subscriptions=code(world))
+        assert world.checkpoint().partition_count == 1
+
+    def test_one_that_was_split_before_it_said_so_is_refused_and_mended(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        world.accounts(4)
+        world.catch_up(partitions=2)
+        monkeypatch.setattr(Ledger, "max_partitions", 1)
+        manager = world.start()
+        assert "change_partitions ledger --to 1" in manager.refused[NAME]
+        manager.stop()
+        change_partitions(NAME, 1, WHO, store=world.store, subscriptions=code(world))
+        assert world.start().refused == {}
 
     def test_the_shell_of_an_old_release_is_refused(self, world: World) -> None:
         world.catch_up(partitions=2)
