@@ -157,10 +157,8 @@ class Command(BaseCommand):
             # A worker still hangs in its handler: interpreter exit would wait for it.
             sys.stderr.flush()
             os._exit(130 if result.reason == "SIGINT" else 143)
-        if draining and manager.is_blocked:
-            raise CommandError(
-                "Not everything could be handled; `manage.py subscription_status` says where it stands."
-            )
+        if draining and manager.unhandled:
+            raise CommandError(f"{manager.unhandled} `manage.py subscription_status` says where it stands.")
 
 
 def _own_options(options: dict[str, Any], number: int) -> list[str]:
