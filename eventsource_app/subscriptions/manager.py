@@ -57,6 +57,7 @@ class SubscriptionManager:
     """Runs subscriptions in this process; any number of processes on any number of hosts share them by leases.
 
     ``shutdown_timeout`` bounds the whole stop and ``drain_timeout`` the wait for running batches, in seconds.
+    ``asked_early`` names the signal that the process was sent before the manager listened, if any.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class SubscriptionManager:
         pin: Pin | None = None,
         lease_seconds: float = checkpoints.LEASE_SECONDS,
         heartbeat_file: Path | None = None,
+        asked_early: Callable[[], str] = lambda: "",
     ) -> None:
         self.event_store = event_store or EventStore()
         self.health_check_config = health_check_config or HealthCheckConfig()
@@ -89,6 +91,7 @@ class SubscriptionManager:
         for callback in load_callbacks():
             self._callbacks.on_error(callback)
         self._roster = Roster(self.event_store, self._callbacks, pin)
+        self._asked_early = asked_early
         self._stop = StopRequest()
         self._phase = ShutdownPhase.STOPPED
         self._lifetime: Lifetime | None = None
@@ -281,6 +284,9 @@ class SubscriptionManager:
         reason = ""
         self._renew_stop()
         with StopSignals(self.request_shutdown) as signals:
+            early = self._asked_early()  # only now: no signal can come between the two handlers
+            if early:
+                self.request_shutdown(early)
             try:
                 start_when_possible(self.start, self._note_waiting, self._stop, signals)
             finally:
