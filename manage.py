@@ -4,6 +4,12 @@
 import sys
 from contextlib import AbstractContextManager, nullcontext
 
+from eventsource_app.management.stop_request import EARLY
+
+# Importing what follows takes a second, and a worker that is asked to stop meanwhile ends as gracefully as later.
+if sys.argv[1:2] == ["run_subscriptions"]:
+    EARLY.install_early()
+
 from django.apps import apps
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import BaseCommand, ManagementUtility

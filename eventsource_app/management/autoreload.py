@@ -16,6 +16,7 @@ from typing import Final
 
 from django.utils import autoreload
 
+from eventsource_app.management.stop_request import StopRequest
 from eventsource_app.management.supervision import interpreter_script
 
 logger = logging.getLogger("eventsource.autoreload")
@@ -38,22 +39,22 @@ class CodeWatcher:
         self._thread.start()
 
     def _run(self) -> None:
-        _wait_for_change(self._before)
+        _wait_for_change(self._before, StopRequest())
         self.changed = True
         while True:  # what is asked while the manager still starts would be forgotten
             self._ask(REASON)
             time.sleep(LOOK_SECONDS)
 
 
-def restart() -> None:
-    """Become a new process with the same pid and command line, as soon as the code can be loaded."""
-    while True:
-        before = _snapshot()
-        error = _why_it_cannot_be_loaded()
-        if not error:
-            os.execv(sys.executable, autoreload.get_child_arguments())  # noqa: S606 - our own command line again
+def restart(stop: StopRequest) -> None:
+    """Become a new process with the same pid and command line, as soon as the code can be loaded; return when asked to stop."""
+    before = _snapshot()
+    while (error := _why_it_cannot_be_loaded()) and not stop.asked:
         logger.error("Code cannot be loaded, waiting for the next change", extra={"error_message": error})
-        _wait_for_change(before)
+        _wait_for_change(before, stop)
+        before = _snapshot()
+    if not stop.asked:
+        os.execv(sys.executable, autoreload.get_child_arguments())  # noqa: S606 - our own command line again
 
 
 def _why_it_cannot_be_loaded() -> str:
@@ -68,9 +69,9 @@ def _snapshot() -> Snapshot:
     return dict(autoreload.StatReloader().snapshot_files())
 
 
-def _wait_for_change(before: Snapshot) -> None:
-    """Return when a known file is newer; what is loaded meanwhile becomes known."""
-    while True:
+def _wait_for_change(before: Snapshot, stop: StopRequest) -> None:
+    """Return when a known file is newer, or asked to stop; what is loaded meanwhile becomes known."""
+    while not stop.asked:
         time.sleep(LOOK_SECONDS)
         now = _snapshot()
         if any(before.get(path, modified) != modified for path, modified in now.items()):

@@ -17,25 +17,38 @@ GRACE_SECONDS: Final = 5  # beyond the workers' own limit, before what still run
 class Supervision:
     """Keeps a process of each command running until a signal; ``finite`` ones may end by themselves."""
 
-    def __init__(self, commands: list[list[str]], shutdown_timeout: float, *, finite: bool) -> None:
+    def __init__(
+        self, commands: list[list[str]], shutdown_timeout: float, stop: StopRequest, *, finite: bool
+    ) -> None:
+        self._stop = stop  # may have been asked already; then nothing is started
         self._shutdown_timeout = shutdown_timeout
         self._finite = finite
         self._children = [Child(f"worker {number}", command) for number, command in enumerate(commands)]
 
     def run(self) -> int:
         """Watch until all have ended or a signal comes; return the exit status: 0, or the first child's that was not."""
-        stop = StopRequest()
-        stop.install()
+        self._stop.install()
         try:
-            for child in self._children:
-                child.start()
-            while not stop.asked and not self._all_done():
-                for child in self._children:
-                    self._look_after(child)
-                time.sleep(TICK_SECONDS)
+            self._watch()
         finally:
-            stop_all(self._children, stop, self._shutdown_timeout + GRACE_SECONDS)
-        return stop.exit_status or next((status for child in self._children if (status := _answer(child))), 0)
+            stop_all(self._children, self._stop, self._shutdown_timeout + GRACE_SECONDS)
+        status = self._stop.exit_status or next(
+            (code for child in self._children if (code := _answer(child))), 0
+        )
+        if self._stop.asked:
+            logger.info(
+                "Worker processes stopped", extra={"reason": self._stop.reason, "exit_status": status}
+            )
+        return status
+
+    def _watch(self) -> None:
+        for child in self._children:
+            if not self._stop.asked:
+                child.start()
+        while not self._stop.asked and not self._all_done():
+            for child in self._children:
+                self._look_after(child)
+            time.sleep(TICK_SECONDS)
 
     def _look_after(self, child: Child) -> None:
         if self._is_done(child):

@@ -37,6 +37,7 @@ __all__ = [
     "pause",
     "record",
     "resume",
+    "why_held",
     "worst_state",
 ]
 STATES_BY_URGENCY: Final = ("running", "rebuilding", "paused", "stopped")
@@ -134,6 +135,17 @@ def desk_callbacks() -> ErrorCallbacks:
 def worst_state(rows: Iterable[CheckpointRow]) -> str:
     """Return the state of the partition that most needs somebody to look."""
     return max((row.state for row in rows), key=STATES_BY_URGENCY.index)
+
+
+def why_held(row: CheckpointRow) -> str:
+    """Return what keeps a partition from the events that wait for it, and what an operator does about it."""
+    if row.state == "running":
+        return f"The circuit breaker of {row.subscription} is open while events wait: mend what its handlers call."
+    why = f" ({row.state_reason})" if row.state_reason else ""
+    return (
+        f"{row.subscription} is {row.state}{why} while events wait for it; to go on, "
+        f"run `manage.py resume_subscription {row.subscription}`."
+    )
 
 
 @contextmanager

@@ -76,18 +76,19 @@ class Lifetime:
             self.ownership.chores()
         self.reader.start()
 
-    def is_caught_up(self, target: int) -> bool:
-        """Say whether all is handled that can be handled here: what cannot go on is not waited for."""
-        rows = checkpoints.find(self._store.using, self._roster.names)
+    def left_behind(self, target: int) -> list[CheckpointRow] | None:
+        """Return what does not reach the target by this process as things are; None while something still does."""
         refused = self._roster.refused
-        waiting = [
-            r for r in rows if r.subscription not in refused and r.state == "running" and r.position < target
+        behind = [
+            row
+            for row in checkpoints.find(self._store.using, self._roster.names)
+            if row.subscription not in refused and row.position < target and self.ownership.pin_allows(row)
         ]
-        return all(self._is_hopeless(row) for row in waiting)
+        return behind if all(self._is_hopeless(row) for row in behind) else None
 
     def _is_hopeless(self, row: CheckpointRow) -> bool:
-        """Say whether a partition does not come on by this process: it is pinned to others, or the breaker is open."""
-        return not self.ownership.pin_allows(row) or self.ownership.breaker_is_open(row)
+        """Say whether a partition waits for an operator, or for what its open breaker waits for."""
+        return row.state != "running" or self.ownership.breaker_is_open(row)
 
     def stop(self, enter: Callable[[ShutdownPhase], None]) -> ShutdownResult:
         """No more reading, running batches to their end, leases given back; ``enter`` is called with each phase."""

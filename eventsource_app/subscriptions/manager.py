@@ -10,8 +10,9 @@ from django.db import DatabaseError, InterfaceError, connections
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.subscriptions import checkpoints, control, dead_letters, heartbeats
 from eventsource_app.subscriptions.callbacks import load_callbacks
+from eventsource_app.subscriptions.checkpoints import CheckpointRow
 from eventsource_app.subscriptions.config import ConfigurationError, HealthCheckConfig, SubscriptionConfig
-from eventsource_app.subscriptions.control import StateChange
+from eventsource_app.subscriptions.control import StateChange, why_held
 from eventsource_app.subscriptions.errors import (
     ErrorCallback,
     ErrorCallbacks,
@@ -56,6 +57,7 @@ class SubscriptionManager:
     """Runs subscriptions in this process; any number of processes on any number of hosts share them by leases.
 
     ``shutdown_timeout`` bounds the whole stop and ``drain_timeout`` the wait for running batches, in seconds.
+    ``asked_early`` names the signal that the process was sent before the manager listened, if any.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class SubscriptionManager:
         pin: Pin | None = None,
         lease_seconds: float = checkpoints.LEASE_SECONDS,
         heartbeat_file: Path | None = None,
+        asked_early: Callable[[], str] = lambda: "",
     ) -> None:
         self.event_store = event_store or EventStore()
         self.health_check_config = health_check_config or HealthCheckConfig()
@@ -88,10 +91,12 @@ class SubscriptionManager:
         for callback in load_callbacks():
             self._callbacks.on_error(callback)
         self._roster = Roster(self.event_store, self._callbacks, pin)
+        self._asked_early = asked_early
         self._stop = StopRequest()
         self._phase = ShutdownPhase.STOPPED
         self._lifetime: Lifetime | None = None
         self._was_stopped = False
+        self._unhandled = ""
         self._waits_for = ""
 
     def subscribe(
@@ -151,18 +156,26 @@ class SubscriptionManager:
 
     def run_until_shutdown(self) -> ShutdownResult:
         """Start, wait for a signal or ``request_shutdown()``, stop. Off the main thread no signals are installed."""
-        return self._run_until(lambda: False)
+        return self._run_until(lambda: "")
 
     def run_until_caught_up(self) -> ShutdownResult:
-        """Start, wait until every subscription is where the log ended at the start, stop."""
+        """Start, wait until every subscription is where the log ended at the start or cannot go on, stop.
+
+        ``unhandled`` then says what could not.
+        """
         target: list[int] = []  # known once the database answers
 
-        def is_caught_up() -> bool:
+        def is_done() -> str:
             if not target:
                 target.append(self.event_store.head_position())
-            return self._lifetime is not None and self._lifetime.is_caught_up(target[0])
+            left = None if self._lifetime is None else self._lifetime.left_behind(target[0])
+            if left is None:
+                return ""
+            self._unhandled = self._why_unhandled(left)
+            return self._unhandled or "caught up"
 
-        return self._run_until(is_caught_up)
+        self._unhandled = ""
+        return self._run_until(is_done)
 
     def request_shutdown(self, reason: str = "requested") -> None:
         """Ask for a graceful stop; may be called from any thread, and more than once."""
@@ -195,10 +208,20 @@ class SubscriptionManager:
         return self._roster.refused
 
     @property
+    def unhandled(self) -> str:
+        """Why ``run_until_caught_up`` left events unhandled, and what to do; empty when it left none, or was interrupted."""
+        return self._unhandled
+
+    @property
     def is_blocked(self) -> bool:
-        """Say whether something here cannot go on by itself: an open breaker, a stopped or refused subscription."""
+        """Say whether something here cannot go on by itself: an open breaker, a stopped or refused subscription.
+
+        A paused one holds up nothing but a ``run_until_caught_up`` that found events waiting for it.
+        """
         rows = checkpoints.find(self._using, self._roster.names)
-        return bool(self.refused) or any(row.state == "stopped" or row.breaker != "closed" for row in rows)
+        return bool(self.refused or self._unhandled) or any(
+            row.state == "stopped" or row.breaker != "closed" for row in rows
+        )
 
     def health_check(self) -> HealthReport:
         """Return the health of all subscriptions of this database, from their rows."""
@@ -252,16 +275,25 @@ class SubscriptionManager:
     def on_error_category(self, category: ErrorCategory, callback: ErrorCallback) -> None:
         self._callbacks.on_category(category, callback)
 
-    def _run_until(self, finished: Callable[[], bool]) -> ShutdownResult:
+    def _why_unhandled(self, left: list[CheckpointRow]) -> str:
+        held = {row.subscription: why_held(row) for row in left} | self.refused
+        return " ".join(held.values()) or ("Not everything could be handled." if self.is_blocked else "")
+
+    def _run_until(self, done: Callable[[], str]) -> ShutdownResult:
+        """``done`` returns the reason to stop, or nothing."""
+        reason = ""
         self._renew_stop()
         with StopSignals(self.request_shutdown) as signals:
+            early = self._asked_early()  # only now: no signal can come between the two handlers
+            if early:
+                self.request_shutdown(early)
             try:
                 start_when_possible(self.start, self._note_waiting, self._stop, signals)
             finally:
                 self._waits_for = ""
-            while not self._stop and not self._asked(finished):
+            while not self._stop and not (reason := self._asked(done)):
                 signals.wait(POLL_SECONDS)
-            return self.stop(self._stop.reason or "caught up")
+            return self.stop(self._stop.reason or reason)
 
     def _note_waiting(self) -> None:
         self._waits_for = NO_ANSWER
@@ -269,13 +301,13 @@ class SubscriptionManager:
         if self._terms.heartbeat_file is not None:
             self._terms.heartbeat_file.touch()
 
-    def _asked(self, finished: Callable[[], bool]) -> bool:
+    def _asked(self, done: Callable[[], str]) -> str:
         """While the database is away nobody can say whether all is done."""
         try:
-            return finished()
+            return done()
         except (DatabaseError, InterfaceError):
             connections[self._using].close()
-            return False
+            return ""
 
     def _renew_stop(self) -> None:
         """A request stands until a stop has answered it; then the manager may be started again."""

@@ -40,6 +40,21 @@ def test_a_change_starts_it_anew_and_a_mistake_does_not(manage: Manage, code: Pa
     assert worker.wait() == 0, worker.text()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_while_it_waits_for_the_mistake_to_be_mended_is_a_clean_stop(
+    manage: Manage, code: Path, number: signal.Signals
+) -> None:
+    worker = manage("run_subscriptions", DJANGO_SETTINGS_MODULE=code.stem, PYTHONPATH=str(code.parent))
+    worker.wait_for_log("Lease taken", count=2)
+    code.write_text("import nothing_of_this_name\n")
+    worker.wait_for_log("Code cannot be loaded, waiting for the next change")
+
+    worker.signal(number)
+
+    assert worker.wait() == 0, worker.text()
+    assert "Traceback" not in worker.text()
+
+
 def test_it_can_be_turned_off(manage: Manage, code: Path) -> None:
     environment = {"DJANGO_SETTINGS_MODULE": code.stem, "PYTHONPATH": str(code.parent)}
     worker = manage("run_subscriptions", "--no-reload", **environment)

@@ -102,16 +102,21 @@ def test_they_share_a_catch_up_and_end_when_it_is_done(manage: Manage, database:
     assert processed(database) == {"orders": 4_000, "customers": 2_500}
 
 
+@pytest.mark.parametrize("state", ["paused", "stopped"])
 def test_a_catch_up_that_cannot_be_finished_fails_and_is_not_tried_for_ever(
-    manage: Manage, database: Database
+    manage: Manage, database: Database, state: str
 ) -> None:
     assert manage("run_subscriptions", "--until-caught-up").wait() == 0
-    database.execute("UPDATE eventsource_app_checkpoint SET state = 'stopped' WHERE subscription = 'orders'")
+    database.execute(
+        "UPDATE eventsource_app_checkpoint SET state = %s WHERE subscription = 'orders'", (state,)
+    )
     fill(database, 200)
 
     supervisor = manage("run_subscriptions", "--processes", "2", "--until-caught-up")
 
     assert supervisor.wait() == 1, supervisor.text()
+    assert "run `manage.py resume_subscription orders`" in supervisor.text()
+    assert supervisor.logs("Shutdown complete", reason="caught up") == []
     assert processed(database) == {"orders": 0, "customers": 125}
 
 

@@ -177,17 +177,40 @@ def test_until_caught_up_handles_what_is_there_and_exits(manage: Manage, databas
     assert_exactly_once(database, 2_000)
 
 
-def test_until_caught_up_fails_when_a_subscription_cannot_go_on(manage: Manage, database: Database) -> None:
+@pytest.mark.parametrize("state", ["paused", "stopped"])
+def test_until_caught_up_fails_when_a_subscription_cannot_go_on(
+    manage: Manage, database: Database, state: str
+) -> None:
     drain(manage)
-    database.execute("UPDATE eventsource_app_checkpoint SET state = 'stopped' WHERE subscription = 'orders'")
+    database.execute(
+        "UPDATE eventsource_app_checkpoint SET state = %s WHERE subscription = 'orders'", (state,)
+    )
     fill(database, 200)
 
     worker = manage("run_subscriptions", "--until-caught-up")
 
     assert worker.wait() == 1, worker.text()
+    sentence = (
+        f"orders is {state} while events wait for it; to go on, run `manage.py resume_subscription orders`."
+    )
+    assert [line["reason"] for line in worker.logs("Shutdown complete")] == [sentence]
+    assert sentence in worker.text().splitlines()[-1]
     assert "subscription_status" in worker.text().splitlines()[-1]
     assert "Traceback" not in worker.text()
     assert processed(database) == {"orders": 0, "customers": 125}
+
+
+def test_a_paused_subscription_that_has_nothing_waiting_is_caught_up(
+    manage: Manage, database: Database
+) -> None:
+    fill(database, 200)
+    drain(manage)
+    assert manage("pause_subscription", "orders").wait() == 0
+
+    worker = manage("run_subscriptions", "--until-caught-up")
+
+    assert worker.wait() == 0, worker.text()
+    assert [line["reason"] for line in worker.logs("Shutdown complete")] == ["caught up"]
 
 
 def test_only_the_named_subscriptions_run(manage: Manage, database: Database) -> None:

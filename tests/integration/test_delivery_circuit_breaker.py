@@ -108,6 +108,8 @@ def test_until_caught_up_does_not_wait_for_an_open_breaker(world: World) -> None
     all_fail(world, streams)
     manager = world.manager()
     manager.subscribe(world.ledger, SubscriptionConfig(circuit_breaker_recovery_timeout=3600), name="ledger")
-    manager.run_until_caught_up()
+    result = manager.run_until_caught_up()
     assert manager.is_blocked
+    assert result.reason == manager.unhandled
+    assert result.reason.startswith("The circuit breaker of ledger is open while events wait")
     assert query("SELECT breaker FROM eventsource_app_checkpoint") == [("open",)]

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from eventsource_app.management.autoreload import REASON, CodeWatcher, restart
 from eventsource_app.management.collection import relax_collection
+from eventsource_app.management.stop_request import EARLY
 from eventsource_app.management.supervision import Supervision, worker_command
 from eventsource_app.observability import tracing
 from eventsource_app.observability.pool import log_pool
@@ -82,7 +83,7 @@ class Command(BaseCommand):
             )
         if watcher and watcher.changed and result.reason == REASON:
             close_wake_ups()
-            restart()
+            restart(EARLY)
         self._exit(manager, result, options["until_caught_up"])
 
     def _watcher(self, manager: SubscriptionManager, options: dict[str, Any]) -> CodeWatcher | None:
@@ -107,7 +108,7 @@ class Command(BaseCommand):
             for number in range(options["processes"])
         ]
         timeout = options["shutdown_timeout"] or float(option("SHUTDOWN_TIMEOUT", 60))
-        return Supervision(commands, timeout, finite=options["until_caught_up"]).run()
+        return Supervision(commands, timeout, EARLY, finite=options["until_caught_up"]).run()
 
     def _manager(self, options: dict[str, Any]) -> SubscriptionManager:
         return SubscriptionManager(
@@ -118,6 +119,7 @@ class Command(BaseCommand):
             pin=_pin(),
             lease_seconds=float(option("LEASE_SECONDS", LEASE_SECONDS)),
             heartbeat_file=options["heartbeat_file"],
+            asked_early=lambda: EARLY.reason,
         )
 
     @contextmanager
@@ -157,10 +159,8 @@ class Command(BaseCommand):
             # A worker still hangs in its handler: interpreter exit would wait for it.
             sys.stderr.flush()
             os._exit(130 if result.reason == "SIGINT" else 143)
-        if draining and manager.is_blocked:
-            raise CommandError(
-                "Not everything could be handled; `manage.py subscription_status` says where it stands."
-            )
+        if draining and manager.unhandled:
+            raise CommandError(f"{manager.unhandled} `manage.py subscription_status` says where it stands.")
 
 
 def _own_options(options: dict[str, Any], number: int) -> list[str]:

@@ -51,5 +51,19 @@ def test_a_second_signal_after_a_second_forces(clock: Clock) -> None:
     assert request.exit_status == 130
 
 
+def test_before_anything_runs_a_forced_stop_is_the_end(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    ended: list[int] = []
+    monkeypatch.setattr("os._exit", ended.append)
+    request = StopRequest()
+    request.note_or_end(signal.SIGINT)
+    clock.now += 0.9
+    request.note_or_end(signal.SIGINT)
+    assert (request.reason, ended) == ("SIGINT", [])
+    clock.now += 0.2
+    request.note_or_end(signal.SIGTERM)
+
+    assert (request.reason, ended) == ("SIGINT", [143])
+
+
 def test_restarts_wait_longer_and_longer_up_to_a_limit() -> None:
     assert [pause_before_restart(deaths) for deaths in (1, 2, 3, 4, 7, 8, 5000)] == [0.5, 1, 2, 4, 30, 30, 30]
