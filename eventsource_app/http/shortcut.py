@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404, ResolverMatch, resolve
 
 from eventsource_app.http.api_errors import answer_engine_error
+from eventsource_app.http.chunked import is_form_without_length, read_to_its_end
 from eventsource_app.http.outage import OutageGate
 from eventsource_app.http.problem import DATABASE_AWAY, ProblemResponse, problem
 from eventsource_app.store.session import log_database
@@ -34,6 +35,10 @@ class ApiShortcutMiddleware:
             return self.get_response(request)
         request.get_host()  # refuses a host that is not ours; CommonMiddleware, which is passed by, would have asked
         request.resolver_match = match
+        if "CONTENT_LENGTH" not in request.META:
+            if is_form_without_length(request):
+                return problem(request, 400, "A form with files needs a Content-Length.")
+            read_to_its_end(request)
         with self._gate.passage() as may_go_on:
             response = self._call(request, match) if may_go_on else problem(request, 503, kind=DATABASE_AWAY)
         if not response.streaming:
