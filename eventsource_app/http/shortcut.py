@@ -4,6 +4,7 @@ An operation reads a session by itself, and only when there is one and no token 
 """
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from django.core.handlers.base import BaseHandler
@@ -12,6 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404, ResolverMatch, resolve
 
 from eventsource_app.http.api_errors import answer_engine_error
+from eventsource_app.http.chunked import is_form_without_length, read_to_its_end
 from eventsource_app.http.outage import OutageGate
 from eventsource_app.http.problem import DATABASE_AWAY, ProblemResponse, problem
 from eventsource_app.store.session import log_database
@@ -34,8 +36,28 @@ class ApiShortcutMiddleware:
             return self.get_response(request)
         request.get_host()  # refuses a host that is not ours; CommonMiddleware, which is passed by, would have asked
         request.resolver_match = match
+        return self._head(request, match) if request.method == "HEAD" else self._answer(request, match)
+
+    def _head(self, request: HttpRequest, match: ResolverMatch) -> HttpResponse:
+        """Answer as a GET, whose route it is (RFC 9110, 9.3.2); only the views see one, not what logs and counts."""
+        request.method = "GET"
+        try:
+            response = self._answer(request, match)
+        finally:
+            request.method = "HEAD"
+        if not response.streaming:
+            response.content = b""  # the Content-Length stays the GET's
+        return response
+
+    def _answer(self, request: HttpRequest, match: ResolverMatch) -> HttpResponse:
+        if "CONTENT_LENGTH" not in request.META:
+            if is_form_without_length(request):
+                return problem(request, 400, "A form with files needs a Content-Length.")
+            read_to_its_end(request)
         with self._gate.passage() as may_go_on:
             response = self._call(request, match) if may_go_on else problem(request, 503, kind=DATABASE_AWAY)
+        if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+            _allow_head(response)
         if not response.streaming:
             response.headers.setdefault("Content-Length", str(len(response.content)))
         return response
@@ -58,3 +80,10 @@ class ApiShortcutMiddleware:
         elif isinstance(response, ProblemResponse) and response.kind == DATABASE_AWAY:
             self._gate.close()
         return response
+
+
+def _allow_head(response: HttpResponse) -> None:
+    """Name HEAD where GET is named: ninja knows only what a route was declared with."""
+    allowed = response.get("Allow", "").split(", ")
+    if "GET" in allowed and "HEAD" not in allowed:
+        response["Allow"] = ", ".join([*allowed, "HEAD"])

@@ -58,6 +58,17 @@ def test_a_new_order_matches_nothing(api: Client) -> None:
     assert EventStore().read_all() == []
 
 
+def test_what_has_no_tag(api: Client, order: str) -> None:
+    follow_the_log()
+    for response in (
+        api.get(f"{order}/events"),
+        api.get("/orders"),
+        post(api, f"{order}/deliver"),
+    ):
+        assert response.status_code in (200, 409)
+        assert "ETag" not in response
+
+
 def test_a_question_whose_answer_the_caller_has_is_304(api: Client, order: str) -> None:
     follow_the_log()
     fresh = api.get(order, headers={"If-None-Match": '"1"'})

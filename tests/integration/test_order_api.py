@@ -16,6 +16,7 @@ from django.test import Client
 from django.urls import path
 from django.utils.deprecation import MiddlewareMixin
 
+from eventsource_app.observability.metrics import http_requests
 from eventsource_app.store import EventStore, ExpectedVersion, StreamId, WrongExpectedVersionError
 from orders import services
 from settings import urls
@@ -254,6 +255,50 @@ def test_a_method_that_a_path_lacks_is_405_and_says_which_it_has(
     response = getattr(api, method)(url)
     assert_problem(response, 405)
     assert allowed in response["Allow"]
+
+
+def test_a_head_is_answered_as_the_get_without_its_content(api: Client) -> None:
+    url = f"/orders/{place(api)['order_id']}"
+    follow_the_log()
+    for asked, status in [
+        (url, 200),
+        ("/orders?limit=1", 200),
+        (f"{url}/events", 200),
+        ("/customers/cust-1", 200),
+        (f"/orders/{NO_ORDER}", 404),
+        ("/orders?limit=0", 422),
+        ("/api/openapi.json", 200),
+    ]:
+        same = {"X-Request-ID": "the-same"}
+        get, head = api.get(asked, headers=same), api.head(asked, headers=same)
+        assert (head.status_code, head.content) == (status, b"")
+        assert dict(head.headers) == dict(get.headers)
+        assert int(head["Content-Length"]) == len(get.content)
+    assert api.head(url, headers={"If-None-Match": '"1"'}).status_code == 304
+    assert Client().head(url).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "allowed"),
+    [
+        ("delete", "/orders", {"GET", "HEAD", "POST"}),
+        ("put", f"/orders/{NO_ORDER}", {"GET", "HEAD"}),
+        ("head", f"/orders/{NO_ORDER}/ship", {"POST"}),
+        ("get", f"/orders/{NO_ORDER}/ship", {"POST"}),
+    ],
+)
+def test_head_is_allowed_where_get_is(api: Client, method: str, url: str, allowed: set[str]) -> None:
+    response = getattr(api, method)(url)
+    assert response.status_code == 405
+    assert set(response["Allow"].split(", ")) == allowed
+
+
+def test_a_head_is_counted_as_what_it_was(api: Client) -> None:
+    counter = http_requests.labels("HEAD", "/orders", "200")
+    before = counter._value.get()
+    response = api.head("/orders")
+    assert counter._value.get() == before + 1
+    assert response.wsgi_request.method == "HEAD"
 
 
 @pytest.mark.parametrize(
