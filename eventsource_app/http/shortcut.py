@@ -67,10 +67,8 @@ class ApiShortcutMiddleware:
         view: Callable[..., Any] = self._handler.make_view_atomic(match.func)
         try:
             response: HttpResponse = view(request, *match.args, **match.kwargs)
-        except (
-            OperationalError,
-            InterfaceError,
-        ) as error:  # raised before ninja had its turn, by that transaction
+        except (OperationalError, InterfaceError) as error:
+            # Raised before ninja had its turn, by that transaction.
             answer = answer_engine_error(request, error)
             if answer is None:
                 raise
