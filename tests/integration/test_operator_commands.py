@@ -44,6 +44,30 @@ def refused(*arguments: Any) -> CommandError:
     return caught.value
 
 
+DATABASE_COMMANDS = (
+    ("accept_event_types", "orders"),
+    ("change_partitions", "orders", "--to", "2"),
+    ("dead_letters", "list"),
+    ("pause_subscription", "orders"),
+    ("pool_plan",),
+    ("prune",),
+    ("readiness_report",),
+    ("rebuild_projection", "orders"),
+    ("reset_checkpoint", "orders", "--to", "0"),
+    ("resume_subscription", "orders"),
+    ("run_subscriptions", "--until-caught-up"),
+    ("run_subscriptions", "--until-caught-up", "--processes", "2"),
+    ("subscription_status",),
+)
+
+
+@pytest.mark.parametrize("command", DATABASE_COMMANDS)
+def test_an_unknown_database_is_a_usage_error(command: tuple[str, ...]) -> None:
+    error = refused(*command, "--database", "nope")
+    assert str(error) == "There is no database 'nope' in DATABASES; there are: default."
+    assert error.returncode == 2
+
+
 class TestDeadLetters:
     def test_list_shows_the_open_ones(self, poisoned: PoisonedOrders) -> None:
         (letter,) = poisoned.letters

@@ -8,7 +8,7 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q, QuerySet
 
-from eventsource_app.management.operating import USAGE, add_who, sentences, who_asks
+from eventsource_app.management.operating import USAGE, add_who, check_database, sentences, who_asks
 from eventsource_app.models import DeadLetter
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
@@ -42,6 +42,7 @@ class Command(BaseCommand):
         add_who(parser)
 
     def handle(self, *_arguments: Any, verb: str, **options: Any) -> None:
+        check_database(options["database"])
         with sentences():
             getattr(self, f"_{verb}")(options)
 

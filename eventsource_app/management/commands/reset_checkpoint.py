@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from eventsource_app.management.operating import add_who, confirm, sentences, who_asks
+from eventsource_app.management.operating import add_who, check_database, confirm, sentences, who_asks
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions.rebuilding import letters_above, reset_checkpoint
@@ -24,6 +24,7 @@ class Command(BaseCommand):
         add_who(parser)
 
     def handle(self, *_arguments: Any, **options: Any) -> None:
+        check_database(options["database"])
         name, to, using = options["name"], options["to"], options["database"]
         closing = letters_above(name, to, using=using)
         confirm(

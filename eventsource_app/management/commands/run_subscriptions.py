@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from eventsource_app.management.autoreload import REASON, CodeWatcher, restart
 from eventsource_app.management.collection import relax_collection
+from eventsource_app.management.operating import check_alias
 from eventsource_app.management.supervision import Supervision, worker_command
 from eventsource_app.observability import tracing
 from eventsource_app.observability.pool import log_pool
@@ -59,6 +60,7 @@ class Command(BaseCommand):
         parser.add_argument("--drain-timeout", type=_seconds, default=None, metavar="S")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        check_alias(options["database"])
         try:
             self._handle(options)
         except ConfigurationError as error:  # a setting, a pin, the database's tables: for somebody to mend
