@@ -182,24 +182,35 @@ def _pin() -> Pin | None:
 
 
 def _count(text: str) -> int:
-    value = int(text)
+    value = _whole_number(text)
     if value < 1:
-        raise ValueError(f"{text} is not a number from 1")
+        raise ArgumentTypeError(f"{text!r} is not a number from 1")
     return value
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
-        raise ValueError(f"{text} is not a number of seconds above 0")
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return value
 
 
 def _port(text: str) -> int:
-    value = int(text)
+    value = _whole_number(text)
     if not 1 <= value <= MAX_PORT:
-        raise ValueError(f"{text} is not a port")
+        raise ArgumentTypeError(f"{text!r} is not a port from 1 to {MAX_PORT}")
     return value
+
+
+def _whole_number(text: str) -> int:
+    """Return the number, 0 for what is none; argparse would not show what a ValueError says."""
+    try:
+        return int(text)
+    except ValueError:
+        return 0
 
 
 def _file(text: str) -> Path:
