@@ -116,3 +116,8 @@ def test_arguments_that_cannot_be_are_refused_before_anything_starts(
 ) -> None:
     with pytest.raises(CommandError, match=f"argument {arguments[0]}: {sentence}"):
         call_command("run_subscriptions", *arguments)
+
+
+def test_a_name_said_twice_is_one_subscription(transactional_db: None) -> None:
+    call_command("run_subscriptions", "orders", "customers", "orders", "--until-caught-up")
+    assert sorted(Checkpoint.objects.values_list("subscription", flat=True)) == ["customers", "orders"]

@@ -151,7 +151,7 @@ class Command(BaseCommand):
             raise CommandError(
                 "No app declares a subscription; add one with @subscription in an app's subscriptions.py."
             )
-        return [declared[name] for name in names or declared]
+        return [declared[name] for name in dict.fromkeys(names or declared)]
 
     def _exit(self, manager: SubscriptionManager, result: ShutdownResult, draining: bool) -> None:
         close_wake_ups()
