@@ -11,7 +11,11 @@ from django.core.management.base import CommandError, CommandParser
 from django.db import connections
 
 from eventsource_app.store.session import fetch_all
-from eventsource_app.subscriptions.control import ControlError, UnknownSubscriptionError
+from eventsource_app.subscriptions.control import (
+    ControlError,
+    ImpossibleNumberError,
+    UnknownSubscriptionError,
+)
 from eventsource_app.subscriptions.letters import UnknownLetterError
 
 USAGE = 2
@@ -57,10 +61,10 @@ def who_asks(given: str | None) -> str:
 
 @contextmanager
 def sentences() -> Iterator[None]:
-    """Turn a verb's refusal into a command's: status 2 for a name or number that does not exist, else 1."""
+    """Turn a verb's refusal into a command's: status 2 for a name or number that cannot be, else 1."""
     try:
         yield
-    except (UnknownSubscriptionError, UnknownLetterError) as error:
+    except (UnknownSubscriptionError, UnknownLetterError, ImpossibleNumberError) as error:
         raise CommandError(str(error), returncode=USAGE) from error
     except ControlError as error:
         raise CommandError(str(error)) from error

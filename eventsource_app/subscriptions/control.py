@@ -27,6 +27,7 @@ logger = logging.getLogger("eventsource.operator")
 __all__ = [
     "BusyError",
     "ControlError",
+    "ImpossibleNumberError",
     "StateChange",
     "Subscriptions",
     "UnknownSubscriptionError",
@@ -60,6 +61,10 @@ class UnknownSubscriptionError(ControlError):
     def __init__(self, name: str, known: Iterable[str], what: str) -> None:
         super().__init__(f"No subscription {name!r} {what}; known are: {', '.join(sorted(known)) or 'none'}.")
         self.name = name
+
+
+class ImpossibleNumberError(ControlError):
+    """A number that is never possible, whatever the subscription does; the sentence says which are."""
 
 
 class BusyError(ControlError):

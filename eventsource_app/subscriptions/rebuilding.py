@@ -13,6 +13,7 @@ from eventsource_app.store.session import execute, fetch_all, log_database
 from eventsource_app.subscriptions import checkpoints, dead_letters, heartbeats
 from eventsource_app.subscriptions.control import (
     ControlError,
+    ImpossibleNumberError,
     Subscriptions,
     declared,
     locked_rows,
@@ -187,7 +188,9 @@ def reset_checkpoint(
     store = store or EventStore()
     bound = store.read_bound().bound
     if not 0 <= to <= bound:
-        raise ControlError(f"Position {to} cannot be: the log of {name} can be read from 0 to {bound}.")
+        raise ImpossibleNumberError(
+            f"Position {to} cannot be: the log of {name} can be read from 0 to {bound}."
+        )
     with locked_rows(store.using, name) as rows:
         owners = sorted({row.owner for row in rows if row.leased and row.owner})
         if owners:

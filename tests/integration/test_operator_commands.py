@@ -192,14 +192,25 @@ class TestSubscriptions:
             refused("reset_checkpoint", "orders", "--to", "0")
         )
         assert "1 dead letters were closed" in run("reset_checkpoint", "orders", "--to", "0", "--yes")
-        assert refused("reset_checkpoint", "orders", "--to", "-1", "--yes").returncode == 1
+
+    @pytest.mark.parametrize("to", [-1, 99_999_999])
+    def test_a_position_that_cannot_be_is_a_usage_error(self, to: int) -> None:
+        run_to_the_end("orders")
+        error = refused("reset_checkpoint", "orders", "--to", to, "--yes")
+        assert f"Position {to} cannot be: the log of orders can be read from 0 to" in str(error)
+        assert error.returncode == 2
 
     def test_change_partitions(self) -> None:
         run_to_the_end("orders")
         assert "orders has 4 partitions now (before: 1)" in run("change_partitions", "orders", "--to", "4")
         assert Checkpoint.objects.count() == 4
         assert "already" in run("change_partitions", "orders", "--to", "4")
-        assert refused("change_partitions", "orders", "--to", "3").returncode == 1
+
+    @pytest.mark.parametrize("count", [-2, 0, 3, 2048])
+    def test_a_number_of_partitions_that_cannot_be_is_a_usage_error(self, count: int) -> None:
+        error = refused("change_partitions", "orders", "--to", count)
+        assert str(error) == f"{count} partitions cannot be: use a power of two up to 1024."
+        assert error.returncode == 2
 
     def test_accept_event_types(self) -> None:
         run_to_the_end("orders")
