@@ -90,6 +90,27 @@ class TestDeadLetters:
         assert found["aggregate_id"] == wanted
         assert json.loads(run("dead_letters", "list", "--json", "--subscription", "customers")) == []
 
+    def test_list_of_an_unknown_subscription_is_a_usage_error(self) -> None:
+        Checkpoint.objects.create(subscription="retired")
+        for options in ((), ("--all",), ("--json",)):
+            error = refused("dead_letters", "list", "--subscription", "nope", *options)
+            assert str(error) == (
+                "No subscription 'nope' is declared or has a checkpoint or dead letters; "
+                "known are: customers, orders, retired."
+            )
+            assert error.returncode == 2
+
+    def test_list_knows_declared_subscriptions_and_what_is_left_of_others(
+        self, poisoned: PoisonedOrders
+    ) -> None:
+        DeadLetter.objects.update(subscription="removed")
+        Checkpoint.objects.create(subscription="retired")
+        for name in ("customers", "retired"):
+            assert run("dead_letters", "list", "--subscription", name) == "No open dead letters.\n"
+        assert "no such customer" in run("dead_letters", "list", "--subscription", "removed")
+        DeadLetter.objects.update(state="discarded", closed_at=timezone.now())
+        assert run("dead_letters", "list", "--subscription", "removed") == "No open dead letters.\n"
+
     def test_show_tells_all_of_one(self, poisoned: PoisonedOrders) -> None:
         (letter,) = poisoned.letters
         assert "error_message: no such customer" in run("dead_letters", "show", letter.pk)
