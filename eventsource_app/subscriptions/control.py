@@ -38,6 +38,7 @@ __all__ = [
     "pause",
     "record",
     "resume",
+    "seen_rows",
     "worst_state",
 ]
 STATES_BY_URGENCY: Final = ("running", "rebuilding", "paused", "stopped")
@@ -148,6 +149,11 @@ def locked_rows(using: str, name: str) -> Iterator[list[CheckpointRow]]:
         yield _lock_all(using, name)
 
 
+def seen_rows(using: str, name: str) -> list[CheckpointRow]:
+    """Return all partitions' rows as they are now, without a lock; raises ``UnknownSubscriptionError``."""
+    return _known(using, name, checkpoints.find(using, [name]))
+
+
 def _lock_all(using: str, name: str) -> list[CheckpointRow]:
     try:
         rows = checkpoints.lock_all(using, name)
@@ -155,6 +161,10 @@ def _lock_all(using: str, name: str) -> list[CheckpointRow]:
         if isinstance(error.__cause__, pg.QueryCanceled | pg.LockNotAvailable):
             raise BusyError(name) from error
         raise
+    return _known(using, name, rows)
+
+
+def _known(using: str, name: str, rows: list[CheckpointRow]) -> list[CheckpointRow]:
     if not rows:
         known = [row[0] for row in fetch_all(using, NAMES)]
         raise UnknownSubscriptionError(name, known, "has a checkpoint")

@@ -208,6 +208,34 @@ class TestSubscriptions:
         monkeypatch.setattr("builtins.input", lambda _: "orders")
         assert f"orders is at 0 now (before: {before})" in run("reset_checkpoint", "orders", "--to", "0")
 
+    @pytest.mark.parametrize(
+        ("name", "to", "sentence"),
+        [
+            ("nope", 0, "No subscription 'nope' has a checkpoint; known are: orders."),
+            ("orders", 99_999_999, "Position 99999999 cannot be"),
+            ("orders", -1, "Position -1 cannot be"),
+        ],
+    )
+    @pytest.mark.parametrize("is_terminal", [True, False])
+    def test_reset_asks_for_nothing_that_cannot_be(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, to: int, sentence: str, is_terminal: bool
+    ) -> None:
+        run_to_the_end("orders")
+        monkeypatch.setattr("sys.stdin", StringIO())
+        monkeypatch.setattr("sys.stdin.isatty", lambda: is_terminal)
+        monkeypatch.setattr("builtins.input", lambda _: pytest.fail("it asked"))
+        error = refused("reset_checkpoint", name, "--to", to)
+        assert str(error).startswith(sentence)
+        assert error.returncode == 2
+
+    def test_reset_asks_nothing_while_a_worker_owns_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        run_to_the_end("orders")
+        Checkpoint.objects.update(owner="a worker", lease_expires_at=timezone.now() + timedelta(hours=1))
+        monkeypatch.setattr("sys.stdin", StringIO())
+        error = refused("reset_checkpoint", "orders", "--to", 0)
+        assert str(error).startswith("A worker owns orders (a worker); stop the workers")
+        assert error.returncode == 1
+
     def test_reset_tells_how_many_letters_it_closes(self, poisoned: PoisonedOrders) -> None:
         assert "1 open dead letters above it are closed" in str(
             refused("reset_checkpoint", "orders", "--to", "0")
