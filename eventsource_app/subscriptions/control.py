@@ -27,6 +27,7 @@ logger = logging.getLogger("eventsource.operator")
 __all__ = [
     "BusyError",
     "ControlError",
+    "ImpossibleNumberError",
     "StateChange",
     "Subscriptions",
     "UnknownSubscriptionError",
@@ -37,6 +38,7 @@ __all__ = [
     "pause",
     "record",
     "resume",
+    "seen_rows",
     "why_held",
     "worst_state",
 ]
@@ -61,6 +63,10 @@ class UnknownSubscriptionError(ControlError):
     def __init__(self, name: str, known: Iterable[str], what: str) -> None:
         super().__init__(f"No subscription {name!r} {what}; known are: {', '.join(sorted(known)) or 'none'}.")
         self.name = name
+
+
+class ImpossibleNumberError(ControlError):
+    """A number that is never possible, whatever the subscription does; the sentence says which are."""
 
 
 class BusyError(ControlError):
@@ -155,6 +161,11 @@ def locked_rows(using: str, name: str) -> Iterator[list[CheckpointRow]]:
         yield _lock_all(using, name)
 
 
+def seen_rows(using: str, name: str) -> list[CheckpointRow]:
+    """Return all partitions' rows as they are now, without a lock; raises ``UnknownSubscriptionError``."""
+    return _known(using, name, checkpoints.find(using, [name]))
+
+
 def _lock_all(using: str, name: str) -> list[CheckpointRow]:
     try:
         rows = checkpoints.lock_all(using, name)
@@ -162,6 +173,10 @@ def _lock_all(using: str, name: str) -> list[CheckpointRow]:
         if isinstance(error.__cause__, pg.QueryCanceled | pg.LockNotAvailable):
             raise BusyError(name) from error
         raise
+    return _known(using, name, rows)
+
+
+def _known(using: str, name: str, rows: list[CheckpointRow]) -> list[CheckpointRow]:
     if not rows:
         known = [row[0] for row in fetch_all(using, NAMES)]
         raise UnknownSubscriptionError(name, known, "has a checkpoint")

@@ -11,12 +11,15 @@ from typing import Final
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.session import execute, fetch_all, log_database
 from eventsource_app.subscriptions import checkpoints, dead_letters, heartbeats
+from eventsource_app.subscriptions.checkpoints import CheckpointRow
 from eventsource_app.subscriptions.control import (
     ControlError,
+    ImpossibleNumberError,
     Subscriptions,
     declared,
     locked_rows,
     record,
+    seen_rows,
     worst_state,
 )
 from eventsource_app.subscriptions.registry import Subscription
@@ -170,6 +173,13 @@ def letters_above(name: str, position: int, *, using: str | None = None) -> int:
     return int(fetch_all(using, HOW_MANY_ABOVE, (name, position, position))[0][0])
 
 
+def check_reset(name: str, to: int, *, store: EventStore | None = None) -> None:
+    """Raise what ``reset_checkpoint`` would, as far as it can be seen now: for whoever is to be asked first."""
+    store = store or EventStore()
+    _check_position(name, to, store)
+    _check_nobody_moves_it(name, seen_rows(store.using, name), store.using)
+
+
 def reset_checkpoint(
     name: str,
     to: int,
@@ -185,23 +195,13 @@ def reset_checkpoint(
     With ``seen_positions`` (by partition) it is refused when a checkpoint has moved since somebody looked.
     """
     store = store or EventStore()
-    bound = store.read_bound().bound
-    if not 0 <= to <= bound:
-        raise ControlError(f"Position {to} cannot be: the log of {name} can be read from 0 to {bound}.")
+    _check_position(name, to, store)
     with locked_rows(store.using, name) as rows:
-        owners = sorted({row.owner for row in rows if row.leased and row.owner})
-        if owners:
-            raise ControlError(
-                f"A worker owns {name} ({', '.join(owners)}); stop the workers, or start them without it, then try again."
-            )
+        _check_nobody_moves_it(name, rows, store.using)
         positions = tuple(row.position for row in rows)
         if seen_positions not in (None, positions):
             raise ControlError(
                 f"The checkpoint of {name} has moved since it was looked at (to {max(positions)}); look again, then decide."
-            )
-        if not rebuild_progress(name, using=store.using).is_done:
-            raise ControlError(
-                f"{name} is being rebuilt; let it finish, or begin it again with rebuild_projection."
             )
         reason = f"The checkpoint was reset to {to}; the log delivers the event again."
         closed = dead_letters.rewind(store.using, name, to, who, reason)
@@ -227,6 +227,26 @@ def accept_event_types(
     accepted = AcceptedTypes(name, added, tuple(sorted(before - now)))
     record("accept_event_types", who, accepted)
     return accepted
+
+
+def _check_position(name: str, to: int, store: EventStore) -> None:
+    bound = store.read_bound().bound
+    if not 0 <= to <= bound:
+        raise ImpossibleNumberError(
+            f"Position {to} cannot be: the log of {name} can be read from 0 to {bound}."
+        )
+
+
+def _check_nobody_moves_it(name: str, rows: list[CheckpointRow], using: str) -> None:
+    owners = sorted({row.owner for row in rows if row.leased and row.owner})
+    if owners:
+        raise ControlError(
+            f"A worker owns {name} ({', '.join(owners)}); stop the workers, or start them without it, then try again."
+        )
+    if not rebuild_progress(name, using=using).is_done:
+        raise ControlError(
+            f"{name} is being rebuilt; let it finish, or begin it again with rebuild_projection."
+        )
 
 
 def _reset(subscription: Subscription) -> None:

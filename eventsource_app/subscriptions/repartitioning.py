@@ -22,6 +22,7 @@ from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
 from eventsource_app.subscriptions.config import MAX_PARTITIONS, ConfigurationError
 from eventsource_app.subscriptions.control import (
     ControlError,
+    ImpossibleNumberError,
     Subscriptions,
     check_code,
     declared,
@@ -95,7 +96,7 @@ def change_partitions(
     different positions and cannot be brought together: the subscription is paused or stopped, or its breaker opens.
     """
     if not (1 <= to <= MAX_PARTITIONS and to & (to - 1) == 0):
-        raise ControlError(f"{to} partitions cannot be: use a power of two up to {MAX_PARTITIONS}.")
+        raise ImpossibleNumberError(f"{to} partitions cannot be: use a power of two up to {MAX_PARTITIONS}.")
     store = store or EventStore()
     subscription = declared(name, subscriptions)
     try:

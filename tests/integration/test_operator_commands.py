@@ -44,6 +44,30 @@ def refused(*arguments: Any) -> CommandError:
     return caught.value
 
 
+DATABASE_COMMANDS = (
+    ("accept_event_types", "orders"),
+    ("change_partitions", "orders", "--to", "2"),
+    ("dead_letters", "list"),
+    ("pause_subscription", "orders"),
+    ("pool_plan",),
+    ("prune",),
+    ("readiness_report",),
+    ("rebuild_projection", "orders"),
+    ("reset_checkpoint", "orders", "--to", "0"),
+    ("resume_subscription", "orders"),
+    ("run_subscriptions", "--until-caught-up"),
+    ("run_subscriptions", "--until-caught-up", "--processes", "2"),
+    ("subscription_status",),
+)
+
+
+@pytest.mark.parametrize("command", DATABASE_COMMANDS)
+def test_an_unknown_database_is_a_usage_error(command: tuple[str, ...]) -> None:
+    error = refused(*command, "--database", "nope")
+    assert str(error) == "There is no database 'nope' in DATABASES; there are: default."
+    assert error.returncode == 2
+
+
 class TestDeadLetters:
     def test_list_shows_the_open_ones(self, poisoned: PoisonedOrders) -> None:
         (letter,) = poisoned.letters
@@ -65,6 +89,27 @@ class TestDeadLetters:
         (found,) = json.loads(run("dead_letters", "list", "--json", "--aggregate", wanted))
         assert found["aggregate_id"] == wanted
         assert json.loads(run("dead_letters", "list", "--json", "--subscription", "customers")) == []
+
+    def test_list_of_an_unknown_subscription_is_a_usage_error(self) -> None:
+        Checkpoint.objects.create(subscription="retired")
+        for options in ((), ("--all",), ("--json",)):
+            error = refused("dead_letters", "list", "--subscription", "nope", *options)
+            assert str(error) == (
+                "No subscription 'nope' is declared or has a checkpoint or dead letters; "
+                "known are: customers, orders, retired."
+            )
+            assert error.returncode == 2
+
+    def test_list_knows_declared_subscriptions_and_what_is_left_of_others(
+        self, poisoned: PoisonedOrders
+    ) -> None:
+        DeadLetter.objects.update(subscription="removed")
+        Checkpoint.objects.create(subscription="retired")
+        for name in ("customers", "retired"):
+            assert run("dead_letters", "list", "--subscription", name) == "No open dead letters.\n"
+        assert "no such customer" in run("dead_letters", "list", "--subscription", "removed")
+        DeadLetter.objects.update(state="discarded", closed_at=timezone.now())
+        assert run("dead_letters", "list", "--subscription", "removed") == "No open dead letters.\n"
 
     def test_show_tells_all_of_one(self, poisoned: PoisonedOrders) -> None:
         (letter,) = poisoned.letters
@@ -163,19 +208,58 @@ class TestSubscriptions:
         monkeypatch.setattr("builtins.input", lambda _: "orders")
         assert f"orders is at 0 now (before: {before})" in run("reset_checkpoint", "orders", "--to", "0")
 
+    @pytest.mark.parametrize(
+        ("name", "to", "sentence"),
+        [
+            ("nope", 0, "No subscription 'nope' has a checkpoint; known are: orders."),
+            ("orders", 99_999_999, "Position 99999999 cannot be"),
+            ("orders", -1, "Position -1 cannot be"),
+        ],
+    )
+    @pytest.mark.parametrize("is_terminal", [True, False])
+    def test_reset_asks_for_nothing_that_cannot_be(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, to: int, sentence: str, is_terminal: bool
+    ) -> None:
+        run_to_the_end("orders")
+        monkeypatch.setattr("sys.stdin", StringIO())
+        monkeypatch.setattr("sys.stdin.isatty", lambda: is_terminal)
+        monkeypatch.setattr("builtins.input", lambda _: pytest.fail("it asked"))
+        error = refused("reset_checkpoint", name, "--to", to)
+        assert str(error).startswith(sentence)
+        assert error.returncode == 2
+
+    def test_reset_asks_nothing_while_a_worker_owns_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        run_to_the_end("orders")
+        Checkpoint.objects.update(owner="a worker", lease_expires_at=timezone.now() + timedelta(hours=1))
+        monkeypatch.setattr("sys.stdin", StringIO())
+        error = refused("reset_checkpoint", "orders", "--to", 0)
+        assert str(error).startswith("A worker owns orders (a worker); stop the workers")
+        assert error.returncode == 1
+
     def test_reset_tells_how_many_letters_it_closes(self, poisoned: PoisonedOrders) -> None:
         assert "1 open dead letters above it are closed" in str(
             refused("reset_checkpoint", "orders", "--to", "0")
         )
         assert "1 dead letters were closed" in run("reset_checkpoint", "orders", "--to", "0", "--yes")
-        assert refused("reset_checkpoint", "orders", "--to", "-1", "--yes").returncode == 1
+
+    @pytest.mark.parametrize("to", [-1, 99_999_999])
+    def test_a_position_that_cannot_be_is_a_usage_error(self, to: int) -> None:
+        run_to_the_end("orders")
+        error = refused("reset_checkpoint", "orders", "--to", to, "--yes")
+        assert f"Position {to} cannot be: the log of orders can be read from 0 to" in str(error)
+        assert error.returncode == 2
 
     def test_change_partitions(self) -> None:
         run_to_the_end("orders")
         assert "orders has 4 partitions now (before: 1)" in run("change_partitions", "orders", "--to", "4")
         assert Checkpoint.objects.count() == 4
         assert "already" in run("change_partitions", "orders", "--to", "4")
-        assert refused("change_partitions", "orders", "--to", "3").returncode == 1
+
+    @pytest.mark.parametrize("count", [-2, 0, 3, 2048])
+    def test_a_number_of_partitions_that_cannot_be_is_a_usage_error(self, count: int) -> None:
+        error = refused("change_partitions", "orders", "--to", count)
+        assert str(error) == f"{count} partitions cannot be: use a power of two up to 1024."
+        assert error.returncode == 2
 
     def test_accept_event_types(self) -> None:
         run_to_the_end("orders")

@@ -99,16 +99,25 @@ def test_settings_that_cannot_be_are_one_sentence(
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "sentence"),
     [
-        ["--processes", "0"],
-        ["--processes", "many"],
-        ["--probe-port", "70000"],
-        ["--heartbeat-file", "/no/such/folder/beat"],
-        ["--shutdown-timeout", "0"],
-        ["--drain-timeout", "nan"],
+        (["--processes", "0"], "'0' is not a number from 1"),
+        (["--processes", "many"], "'many' is not a number from 1"),
+        (["--probe-port", "70000"], "'70000' is not a port from 1 to 65535"),
+        (["--probe-port", "http"], "'http' is not a port from 1 to 65535"),
+        (["--heartbeat-file", "/no/such/folder/beat"], "the folder of /no/such/folder/beat does not exist"),
+        (["--shutdown-timeout", "0"], "'0' is not a number of seconds above 0"),
+        (["--shutdown-timeout", "soon"], "'soon' is not a number of seconds above 0"),
+        (["--drain-timeout", "nan"], "'nan' is not a number of seconds above 0"),
     ],
 )
-def test_arguments_that_cannot_be_are_refused_before_anything_starts(arguments: list[str]) -> None:
-    with pytest.raises(CommandError, match=arguments[0]):
+def test_arguments_that_cannot_be_are_refused_before_anything_starts(
+    arguments: list[str], sentence: str
+) -> None:
+    with pytest.raises(CommandError, match=f"argument {arguments[0]}: {sentence}"):
         call_command("run_subscriptions", *arguments)
+
+
+def test_a_name_said_twice_is_one_subscription(transactional_db: None) -> None:
+    call_command("run_subscriptions", "orders", "customers", "orders", "--until-caught-up")
+    assert sorted(Checkpoint.objects.values_list("subscription", flat=True)) == ["customers", "orders"]

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from eventsource_app.management.operating import add_who, sentences, who_asks
+from eventsource_app.management.operating import add_who, check_database, sentences, who_asks
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions.repartitioning import change_partitions
@@ -23,6 +23,7 @@ class Command(BaseCommand):
         add_who(parser)
 
     def handle(self, *_arguments: Any, **options: Any) -> None:
+        check_database(options["database"])
         store = EventStore(options["database"])
         with sentences():
             result = change_partitions(options["name"], options["to"], who_asks(options["who"]), store=store)

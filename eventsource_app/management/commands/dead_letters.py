@@ -8,12 +8,13 @@ from uuid import UUID
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Q, QuerySet
 
-from eventsource_app.management.operating import USAGE, add_who, sentences, who_asks
-from eventsource_app.models import DeadLetter
+from eventsource_app.management.operating import USAGE, add_who, check_database, sentences, who_asks
+from eventsource_app.models import Checkpoint, DeadLetter
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.session import log_database
-from eventsource_app.subscriptions import letters
+from eventsource_app.subscriptions import declared_subscriptions, letters
+from eventsource_app.subscriptions.control import UnknownSubscriptionError
 from eventsource_app.subscriptions.letters import LetterResult, RetryReport
 
 OPEN: Final = Q(state__in=["parked", "retrying", "dead"]) | Q(replayed_through__isnull=False)
@@ -42,10 +43,13 @@ class Command(BaseCommand):
         add_who(parser)
 
     def handle(self, *_arguments: Any, verb: str, **options: Any) -> None:
+        check_database(options["database"])
         with sentences():
             getattr(self, f"_{verb}")(options)
 
     def _list(self, options: dict[str, Any]) -> None:
+        if options["subscription"]:
+            _check_name(options["subscription"], options["database"])
         rows = self._rows(options).order_by("subscription", "position")
         if options["json"]:
             self._dump([as_dict(row) for row in rows])
@@ -132,6 +136,20 @@ class Command(BaseCommand):
 def as_dict(row: DeadLetter) -> dict[str, Any]:
     """Return what a list shows of a letter."""
     return {name: getattr(row, name) for name in SHOWN}
+
+
+def _check_name(name: str, using: str) -> None:
+    """Refuse a name that nothing has: no subscription in the code, and none that left a checkpoint or a letter."""
+    known = set(declared_subscriptions())
+    for model in (Checkpoint, DeadLetter):
+        known.update(
+            model.objects.using(using)
+            .order_by("subscription")
+            .values_list("subscription", flat=True)
+            .distinct()
+        )
+    if name not in known:
+        raise UnknownSubscriptionError(name, known, "is declared or has a checkpoint or dead letters")
 
 
 def _needed_id(options: dict[str, Any]) -> int:

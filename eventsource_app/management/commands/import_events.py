@@ -9,7 +9,8 @@ from typing import Any, BinaryIO
 
 from django.core.management.base import BaseCommand, CommandError
 
-from eventsource_app.management.log_commands import check_database, interrupted, stopped_by_signals
+from eventsource_app.management.log_commands import interrupted, stopped_by_signals
+from eventsource_app.management.operating import check_database
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.export_line import ImportRefusedError
 from eventsource_app.store.import_lock import TableBusyError

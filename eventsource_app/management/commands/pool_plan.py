@@ -9,6 +9,7 @@ from django.db import DatabaseError, InterfaceError
 from eventsource_app.checks.readiness import why_away
 from eventsource_app.checks.readiness.connection_rules import connections_fit
 from eventsource_app.checks.readiness.server import server_facts
+from eventsource_app.management.operating import check_alias
 from eventsource_app.store.session import leave_pool, log_database, option
 
 TITLES: Final = ("Workload", "Instances", "pool_size", "max_overflow", "Total")
@@ -23,6 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--database", default=log_database(), help="the database alias to ask")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        check_alias(options["database"])
         plan: Mapping[str, int] = option("POOL", {})
         self.stdout.write(as_table(plan))
         self.stdout.write("")

@@ -6,6 +6,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from eventsource_app.http import idempotency, throttles, tokens  # noqa: F401 - register what they forget
+from eventsource_app.management.operating import check_database
 from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions.pruning import DEFAULT_DAYS, prune
 
@@ -20,6 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("--database", default=log_database())
 
     def handle(self, *_arguments: Any, **options: Any) -> None:
+        check_database(options["database"])
         for name, count in prune(options["days"], using=options["database"]).items():
             self.stdout.write(f"{name}: {count:,} deleted")
 

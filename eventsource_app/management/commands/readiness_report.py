@@ -9,6 +9,7 @@ from typing import Any, Final
 from django.core.management.base import BaseCommand, CommandParser
 
 from eventsource_app.checks.readiness import Item, Verdict, checklist, has_failures
+from eventsource_app.management.operating import check_alias
 from eventsource_app.store.session import log_database
 
 WIDTH: Final = 130
@@ -23,6 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--database", default=log_database(), help="the database alias of the log")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        check_alias(options["database"])
         items = checklist(options["database"])
         self.stdout.write((as_json if options["json"] else as_table)(items))
         self.stdout.flush()

@@ -4,7 +4,7 @@ from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from eventsource_app.management.operating import add_who, sentences, who_asks
+from eventsource_app.management.operating import add_who, check_database, sentences, who_asks
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.session import log_database
@@ -36,6 +36,7 @@ class Command(BaseCommand):
         add_who(parser)
 
     def handle(self, *_arguments: Any, **options: Any) -> None:
+        check_database(options["database"])
         name, store = options["name"], EventStore(options["database"])
         with sentences():
             begun = rebuild(name, who_asks(options["who"]), store=store)

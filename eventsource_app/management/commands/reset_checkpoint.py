@@ -4,10 +4,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from eventsource_app.management.operating import add_who, confirm, sentences, who_asks
+from eventsource_app.management.operating import add_who, check_database, confirm, sentences, who_asks
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.session import log_database
-from eventsource_app.subscriptions.rebuilding import letters_above, reset_checkpoint
+from eventsource_app.subscriptions.rebuilding import check_reset, letters_above, reset_checkpoint
 
 
 class Command(BaseCommand):
@@ -24,7 +24,11 @@ class Command(BaseCommand):
         add_who(parser)
 
     def handle(self, *_arguments: Any, **options: Any) -> None:
+        check_database(options["database"])
         name, to, using = options["name"], options["to"], options["database"]
+        store = EventStore(using)
+        with sentences():
+            check_reset(name, to, store=store)
         closing = letters_above(name, to, using=using)
         confirm(
             name,
@@ -33,7 +37,7 @@ class Command(BaseCommand):
             agreed=options["agreed"],
         )
         with sentences():
-            reset = reset_checkpoint(name, to, who_asks(options["who"]), store=EventStore(using))
+            reset = reset_checkpoint(name, to, who_asks(options["who"]), store=store)
         before = ", ".join(str(position) for position in reset.previous_positions)
         self.stdout.write(
             f"{name} is at {reset.position} now (before: {before}); {reset.closed_letter_count} dead letters were closed."

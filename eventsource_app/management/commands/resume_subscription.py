@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandParser
 
-from eventsource_app.management.operating import add_who, sentences, who_asks
+from eventsource_app.management.operating import add_who, check_database, sentences, who_asks
 from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions.control import resume
 
@@ -18,6 +18,7 @@ class Command(BaseCommand):
         add_who(parser)
 
     def handle(self, *_arguments: Any, **options: Any) -> None:
+        check_database(options["database"])
         with sentences():
             change = resume(options["name"], who_asks(options["who"]), using=options["database"])
         if change.changed:

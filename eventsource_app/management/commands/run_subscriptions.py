@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from eventsource_app.management.autoreload import REASON, CodeWatcher, restart
 from eventsource_app.management.collection import relax_collection
+from eventsource_app.management.operating import check_alias
 from eventsource_app.management.stop_request import EARLY
 from eventsource_app.management.supervision import Supervision, worker_command
 from eventsource_app.observability import tracing
@@ -60,6 +61,7 @@ class Command(BaseCommand):
         parser.add_argument("--drain-timeout", type=_seconds, default=None, metavar="S")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        check_alias(options["database"])
         try:
             self._handle(options)
         except ConfigurationError as error:  # a setting, a pin, the database's tables: for somebody to mend
@@ -151,7 +153,7 @@ class Command(BaseCommand):
             raise CommandError(
                 "No app declares a subscription; add one with @subscription in an app's subscriptions.py."
             )
-        return [declared[name] for name in names or declared]
+        return [declared[name] for name in dict.fromkeys(names or declared)]
 
     def _exit(self, manager: SubscriptionManager, result: ShutdownResult, draining: bool) -> None:
         close_wake_ups()
@@ -180,24 +182,35 @@ def _pin() -> Pin | None:
 
 
 def _count(text: str) -> int:
-    value = int(text)
+    value = _whole_number(text)
     if value < 1:
-        raise ValueError(f"{text} is not a number from 1")
+        raise ArgumentTypeError(f"{text!r} is not a number from 1")
     return value
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
-        raise ValueError(f"{text} is not a number of seconds above 0")
+        raise ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
     return value
 
 
 def _port(text: str) -> int:
-    value = int(text)
+    value = _whole_number(text)
     if not 1 <= value <= MAX_PORT:
-        raise ValueError(f"{text} is not a port")
+        raise ArgumentTypeError(f"{text!r} is not a port from 1 to {MAX_PORT}")
     return value
+
+
+def _whole_number(text: str) -> int:
+    """Return the number, 0 for what is none; argparse would not show what a ValueError says."""
+    try:
+        return int(text)
+    except ValueError:
+        return 0
 
 
 def _file(text: str) -> Path:

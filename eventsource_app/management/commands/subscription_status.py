@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandParser
 
+from eventsource_app.management.operating import check_database
 from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions.health import HealthFacts, PartitionFacts, health_facts
 
@@ -29,6 +30,7 @@ class Command(BaseCommand):
         parser.add_argument("--database", default=log_database(), help="the database alias of the log")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        check_database(options["database"])
         render = as_json if options["json"] else as_table
         if not options["watch"]:
             self.stdout.write(render(health_facts(options["database"])))
