@@ -135,7 +135,8 @@ def _bearer(header: str) -> Principal | None:
 
 def _session_user(request: HttpRequest) -> Principal | None:
     """Return the logged-in user of the admin; raises ``CsrfFailedError``. The session is read here, and only when there is one."""
-    if settings.SESSION_COOKIE_NAME not in request.COOKIES:
+    key = request.COOKIES.get(settings.SESSION_COOKIE_NAME)
+    if key is None or "\0" in key:  # no session has such a key, and the database takes no such text
         return None
     user = _user(request)
     if not (user.is_authenticated and user.is_active and user.is_staff):

@@ -316,9 +316,10 @@ def test_no_other_session_counts(change: dict[str, bool]) -> None:
     assert_problem(browser.get("/orders"), 401)
 
 
-def test_a_made_up_session_is_401() -> None:
+@pytest.mark.parametrize("key", ["made-up", "made\0up"])
+def test_a_made_up_session_is_401(key: str) -> None:
     browser = Client(raise_request_exception=False)
-    browser.cookies["sessionid"] = "made-up"
+    browser.cookies["sessionid"] = key
     assert_problem(browser.get("/orders"), 401)
 
 
