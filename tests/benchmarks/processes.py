@@ -20,8 +20,6 @@ MakeOperation = Callable[[], Operation]
 Pipe = Connection
 HEAD_START_SECONDS = 0.02
 WARM_UP_CALLS = 12
-# A virtual machine goes at half its pace for seconds at a time, so each side's turn is a part of a second.
-PARTS = 5
 _fork = multiprocessing.get_context("fork")
 
 
@@ -32,10 +30,9 @@ def clients(bench: Bench, count: int, ours: MakeOperation, reference: MakeOperat
     Each process makes each operation once (it opens its connections); an operation returns how many things it did.
     """
     connections.close_all()  # a forked child must not share a socket
-    seconds = bench.seconds / PARTS
-    pipes = [_start({"ours": ours, "reference": reference}, seconds) for _ in range(count)]
+    pipes = [_start({"ours": ours, "reference": reference}, bench.seconds) for _ in range(count)]
     try:
-        yield Sides(lambda: _rate(pipes, "ours"), lambda: _rate(pipes, "reference"), parts=PARTS)
+        yield Sides(lambda: _rate(pipes, "ours"), lambda: _rate(pipes, "reference"))
     finally:
         for pipe in pipes:
             pipe.send(None)

@@ -1,4 +1,4 @@
-"""Measuring: repetitions of the two sides in turn, so that a slow moment of the machine meets both."""
+"""Measuring: repetitions of the two sides in turn, so that a slow minute of the machine meets both."""
 
 from dataclasses import asdict, dataclass
 from statistics import median
@@ -56,15 +56,15 @@ class Result:
 
 
 def measure(workload: Workload, bench: Bench) -> Result:
-    """Run A B A B …; the first repetition only warms caches and is not counted."""
+    """Run A B A B …; the first pair only warms caches and is not counted."""
     ours: list[float] = []
     reference: list[float] = []
     with workload.open(bench) as sides:
-        for _ in range((bench.repetitions + 1) * sides.parts):
+        for _ in range(bench.repetitions + 1):
             ours.append(sides.ours())
             reference.append(sides.reference())
-        notes, first = tuple(sides.notes()), sides.parts
-    return Result(workload, Samples(tuple(ours[first:])), Samples(tuple(reference[first:])), notes)
+        notes = tuple(sides.notes())
+    return Result(workload, Samples(tuple(ours[1:])), Samples(tuple(reference[1:])), notes)
 
 
 def _summary(samples: Samples) -> dict[str, Any]:

@@ -9,15 +9,11 @@ from tests.benchmarks.server import Bench
 
 @dataclass(frozen=True, slots=True)
 class Sides:
-    """Each side measures itself once when called, and returns a number in the workload's unit; ``notes`` say more at the end.
-
-    A side whose samples are a part of ``bench.seconds`` is called that many more times: ``parts``.
-    """
+    """Each side measures itself once when called, and returns a number in the workload's unit; ``notes`` say more at the end."""
 
     ours: Callable[[], float]
     reference: Callable[[], float]
     notes: Callable[[], list[str]] = list
-    parts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
