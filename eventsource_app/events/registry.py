@@ -5,7 +5,7 @@ from typing import Any, TypeVar, overload
 
 from pydantic_core import PydanticUndefined
 
-from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_SCHEMA_VERSION, DomainEvent
+from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_SCHEMA_VERSION, DomainEvent, is_storable_name
 from eventsource_app.events.upcasters import Upcast, UpcasterChain
 from eventsource_app.exceptions import EventSourceError
 
@@ -111,7 +111,7 @@ class EventRegistry:
 
 def _check_declared(event_class: type[DomainEvent], event_type: object, schema_version: object) -> None:
     name = f"{event_class.__module__}.{event_class.__qualname__}"
-    if not isinstance(event_type, str) or "\0" in event_type or not 1 <= len(event_type) <= MAX_NAME_LENGTH:
+    if not isinstance(event_type, str) or not is_storable_name(event_type):
         raise InvalidEventTypeError(
             f"{name} has event_type {event_type!r}; it must have 1 to {MAX_NAME_LENGTH} characters, none of them NUL."
         )

@@ -193,9 +193,8 @@ def decode(stored: tuple[Any, ...], registry: EventRegistry) -> DomainEvent:
         f'"actor_id":{"null" if actor_id is None else _quote(actor_id)},"metadata":{metadata}}}'
     )
     try:
-        event: DomainEvent = validate_json(
-            text, extra=extra, by_name=True
-        )  # as it was written: by the fields' names
+        # By the fields' names, as it was written.
+        event: DomainEvent = validate_json(text, extra=extra, by_name=True)
         return event
     except ValidationError as error:
         raise UnreadableEventError(event_type, event_id, _first_reason(error)) from error

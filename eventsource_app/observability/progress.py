@@ -42,11 +42,10 @@ class Progress:
     def finish(self) -> None:
         """Tell the end; a terminal's line stays as it then is."""
         self._tell(finished=True)
-        if self._on_terminal:
-            self._stream.write("\n")
+        self.leave()
 
     def leave(self) -> None:
-        """Leave the terminal's line as it is where the work ends too early: a sentence follows."""
+        """Leave the terminal's line as it is: what follows, a sentence perhaps, begins a new one."""
         if self._on_terminal:
             self._stream.write("\n")
 

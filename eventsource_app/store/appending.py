@@ -7,7 +7,7 @@ from uuid import UUID
 from django.db import DataError, IntegrityError, connections
 from psycopg import errors as pg_errors
 
-from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_VERSION, DomainEvent
+from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_VERSION, DomainEvent, is_storable_name
 from eventsource_app.events.registry import EventRegistry, same_source
 from eventsource_app.events.serialization import InvalidEventError, encode_payload, prove
 from eventsource_app.store.fence import HOLD_FENCE
@@ -167,7 +167,7 @@ def _encode(event: DomainEvent, registry: EventRegistry, max_bytes: int) -> tupl
             f"{fields['schema_version'].default}; leave schema_version to the class."
         )
     for name in (event.aggregate_type, event.correlation_id, event.actor_id):
-        if name is not None and ("\0" in name or not 1 <= len(name) <= MAX_NAME_LENGTH):
+        if name is not None and not is_storable_name(name):
             wrong = (
                 "a NUL character; remove it"
                 if "\0" in name

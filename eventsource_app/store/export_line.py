@@ -7,7 +7,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
-from eventsource_app.events.event import ENVELOPE, MAX_NAME_LENGTH, MAX_VERSION, UtcDatetime
+from eventsource_app.events.event import ENVELOPE, MAX_SCHEMA_VERSION, MAX_VERSION, Name, UtcDatetime
 from eventsource_app.exceptions import EventSourceError
 
 FULL_TIME: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}(\.\d{1,6})?(Z|[+-]\d{2}:\d{2})", re.ASCII)
@@ -32,7 +32,6 @@ def _without_envelope(payload: dict[str, Any]) -> dict[str, Any]:
     return payload
 
 
-Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 FullTime = Annotated[UtcDatetime, BeforeValidator(_full_time)]
 
 
@@ -55,7 +54,7 @@ class ExportedEvent(BaseModel):
     position: int = Field(ge=2, lt=2**47, strict=True)
     event_id: UUID
     event_type: Name
-    schema_version: int = Field(ge=1, le=32767, strict=True)
+    schema_version: int = Field(ge=1, le=MAX_SCHEMA_VERSION, strict=True)
     aggregate_type: Name
     aggregate_id: UUID
     aggregate_version: int = Field(ge=1, le=MAX_VERSION, strict=True)

@@ -35,7 +35,8 @@ def enrol(store: EventStore, subscription: Subscription, pin: Pin | None = None)
         checkpoints.create(store.using, name, subscription.config.partitions, position, types)
         rows = checkpoints.find(store.using, [name])
     _check_not_ahead(store, name, rows)
-    _check_count(subscription, rows, pin)
+    _check_pin(name, rows, pin)
+    _check_split(subscription, rows)
     _check_types(store, name, rows, types)
     return rows
 
@@ -91,17 +92,22 @@ def _refuse_passed(store: EventStore, name: str, new: list[str], after: int, thr
         )
 
 
-def _check_count(subscription: Subscription, rows: list[CheckpointRow], pin: Pin | None) -> None:
-    """The number of partitions in the database is one that the pin and the projection allow."""
-    name, count = subscription.name, rows[0].partition_count
-    advice = ""
+def _check_pin(name: str, rows: list[CheckpointRow], pin: Pin | None) -> None:
+    if pin is None:
+        return
     try:
-        if pin is not None:
-            pin.allows(name, 0, count)
-        advice = (
-            f" Run `manage.py change_partitions {name} --to {subscription.projection.max_partitions}` and then "
-            f"`manage.py rebuild_projection {name}`, since rows may be wrong."
-        )
-        subscription.check_partitions(count)
+        pin.allows(name, 0, rows[0].partition_count)
     except ConfigurationError as error:
-        raise SubscriptionRefusedError(f"{error}{advice}") from error
+        raise SubscriptionRefusedError(str(error)) from error
+
+
+def _check_split(subscription: Subscription, rows: list[CheckpointRow]) -> None:
+    """The projection can be split as the database has it: it may have been split before it said how far it can be."""
+    name = subscription.name
+    try:
+        subscription.check_partitions(rows[0].partition_count)
+    except ConfigurationError as error:
+        raise SubscriptionRefusedError(
+            f"{error} Run `manage.py change_partitions {name} --to {subscription.projection.max_partitions}` and then "
+            f"`manage.py rebuild_projection {name}`, since rows may be wrong."
+        ) from error
