@@ -9,6 +9,7 @@ from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from math import isfinite
 from typing import Any, NamedTuple
+from uuid import UUID
 
 from pydantic import SecretBytes, SecretStr, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
@@ -44,8 +45,6 @@ class StoredEvent(NamedTuple):
     event_id: str
     event_type: str
     schema_version: int
-    aggregate_type: str
-    aggregate_id: str
     aggregate_version: int
     occurred_at: str
     correlation_id: str | None
@@ -53,8 +52,10 @@ class StoredEvent(NamedTuple):
     actor_id: str | None
     metadata: str
     data: str
-    position: int = 0
-    recorded_at: str = ""
+    position: int
+    aggregate_type: str
+    aggregate_id: str
+    recorded_at: str
 
 
 def encode_payload(event: DomainEvent, max_bytes: int = DEFAULT_MAX_EVENT_BYTES) -> tuple[str, str]:
@@ -142,11 +143,11 @@ def _children(item: Any) -> list[Any]:
 def prove(event: DomainEvent, data: str, registry: EventRegistry) -> None:
     """Read the payload back once for each class; raises ``InvalidEventError`` for a class whose events would not come back."""
     stored = StoredEvent(
-        str(event.event_id), event.event_type, event.schema_version, event.aggregate_type, str(event.aggregate_id),
-        event.aggregate_version, f'"{event.occurred_at.isoformat()}"', None, None, None, "{}", data,
+        str(event.event_id), event.event_type, event.schema_version, event.aggregate_version,
+        f'"{event.occurred_at.isoformat()}"', None, None, None, "{}", data, 0, "", "", "",
     )  # fmt: skip
     try:
-        decode(stored, registry)
+        decode(stored, stream_fields(event.aggregate_type, event.aggregate_id), registry)
     except UnreadableEventError as error:
         raise InvalidEventError(f"{error}; it would be stored and never come back.") from error
     fields = type(event).model_fields
@@ -160,8 +161,13 @@ def prove(event: DomainEvent, data: str, registry: EventRegistry) -> None:
     registry.proven.add(type(event))
 
 
-def decode(stored: tuple[Any, ...], registry: EventRegistry) -> DomainEvent:
-    """Return the event object of a stored row: the fields of ``StoredEvent`` in their order.
+def stream_fields(aggregate_type: str, aggregate_id: UUID | str) -> str:
+    """Return the part of an event's JSON that is the same in all events of a stream."""
+    return f'"aggregate_id":"{aggregate_id}","aggregate_type":{_quote_name(aggregate_type)}'
+
+
+def decode(stored: tuple[Any, ...], shared: str, registry: EventRegistry) -> DomainEvent:
+    """Return the event object of a stored row (the first ten fields of ``StoredEvent``) and its ``stream_fields``.
 
     Raises ``UnknownEventTypeError``, ``NewerSchemaVersionError``, ``UpcasterGapError`` or ``UnreadableEventError``.
     """
@@ -170,8 +176,6 @@ def decode(stored: tuple[Any, ...], registry: EventRegistry) -> DomainEvent:
         event_id,
         event_type,
         schema_version,
-        aggregate_type,
-        aggregate_id,
         aggregate_version,
         occurred_at,
         correlation_id,
@@ -179,15 +183,14 @@ def decode(stored: tuple[Any, ...], registry: EventRegistry) -> DomainEvent:
         actor_id,
         metadata,
         data,
-    ) = stored[:12]
+    ) = stored[:10]
     wanted, validate_json, extra = registry.reader(event_type)
     if schema_version != wanted:
-        data = _upcast(StoredEvent(*stored), wanted, registry)
+        data = _upcast(event_type, event_id, data, schema_version, wanted, registry)
     # The envelope comes last: where a key stands twice, the last one wins.
     text = (
         f'{data[:-1]}{"" if data == "{}" else ","}"event_id":"{event_id}","event_type":{_quote_name(event_type)},'
-        f'"schema_version":{wanted},"occurred_at":{occurred_at},"aggregate_id":"{aggregate_id}",'
-        f'"aggregate_type":{_quote_name(aggregate_type)},"aggregate_version":{aggregate_version},'
+        f'"schema_version":{wanted},"occurred_at":{occurred_at},{shared},"aggregate_version":{aggregate_version},'
         f'"correlation_id":{"null" if correlation_id is None else _quote(correlation_id)},'
         f'"causation_id":{"null" if causation_id is None else _quote(causation_id)},'
         f'"actor_id":{"null" if actor_id is None else _quote(actor_id)},"metadata":{metadata}}}'
@@ -208,16 +211,18 @@ _quote = encode_basestring_ascii
 _quote_name = lru_cache(maxsize=1024)(encode_basestring_ascii)
 
 
-def _upcast(stored: StoredEvent, wanted: int, registry: EventRegistry) -> str:
-    payload = from_json(stored.data)
+def _upcast(
+    event_type: str, event_id: str, data: str, schema_version: int, wanted: int, registry: EventRegistry
+) -> str:
+    payload = from_json(data)
     try:
-        lifted = registry.upcasters.apply(stored.event_type, payload, stored.schema_version, wanted)
+        lifted = registry.upcasters.apply(event_type, payload, schema_version, wanted)
         return to_json(lifted).decode()
     except EventSourceError:
         raise
     except Exception as error:  # an upcaster is anybody's code
         reason = f"its upcaster failed with {type(error).__name__}: {error}"
-        raise UnreadableEventError(stored.event_type, stored.event_id, reason) from error
+        raise UnreadableEventError(event_type, event_id, reason) from error
 
 
 def _first_reason(error: ValidationError) -> str:

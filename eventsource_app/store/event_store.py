@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 from eventsource_app.events.event import MAX_VERSION, DomainEvent
 from eventsource_app.events.registry import EventRegistry, default_registry
-from eventsource_app.events.serialization import DEFAULT_MAX_EVENT_BYTES, decode
+from eventsource_app.events.serialization import DEFAULT_MAX_EVENT_BYTES, decode, stream_fields
 from eventsource_app.observability import metrics, tracing
 from eventsource_app.store import appending, fence
-from eventsource_app.store.hot_statements import fetch_hot
+from eventsource_app.store.hot_statements import HotStatement, fetch_hot
 from eventsource_app.store.notifications import wake_up_after_commit
 from eventsource_app.store.reading import (
     READ_FOLLOWERS,
     READ_STREAM,
+    REPLAY,
     STREAM_VERSION,
     WINDOW,
     FeedFilter,
@@ -23,6 +24,7 @@ from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.store.session import Row, fetch_all, log_database, option
 from eventsource_app.store.spans import append_span, read_span, stamped
 from eventsource_app.store.streams import AppendResult, ExpectedVersion, StreamId, WrongExpectedVersionError
+from eventsource_app.store.text_cursor import TextCursor
 
 Types = Iterable[str | type[DomainEvent]]
 
@@ -74,7 +76,14 @@ class EventStore:
         self, stream: StreamId, from_version: int = 1, to_version: int | None = None, limit: int | None = None
     ) -> list[RecordedEvent]:
         """Return the stream's events in order of version; an empty list where there is no such stream."""
-        return self._records(self._stream_rows(stream, from_version, to_version, limit))
+        if limit is not None:
+            _check_limit(limit)
+        bounds = (
+            str(min(from_version, MAX_VERSION)),
+            str(MAX_VERSION if to_version is None else min(to_version, MAX_VERSION)),
+            limit if limit is None else str(limit),
+        )
+        return self._records(self._ask_stream(READ_STREAM, stream, bounds))
 
     def replay(self, stream: StreamId) -> tuple[Iterator[DomainEvent], int]:
         """Return the stream's events, each decoded when its turn comes, and the position of the last (0 where there is none).
@@ -82,9 +91,9 @@ class EventStore:
         A thousand events kept together would cost as much garbage collection as decoding them. The iterator raises
         what ``RecordedEvent.event`` raises.
         """
-        rows, registry = self._stream_rows(stream), self.registry
-        position = RecordedEvent.from_row(rows[-1], registry).position if rows else 0
-        return (decode(row, registry) for row in rows), position
+        rows, registry = self._ask_stream(REPLAY, stream), self.registry
+        shared = stream_fields(stream.aggregate_type, stream.aggregate_id)
+        return (decode(row, shared, registry) for row in rows), rows[-1][-1] if rows else 0
 
     def stream_version(self, stream: StreamId) -> int:
         """Return the version of the stream's last event, 0 where there is no such stream."""
@@ -117,7 +126,7 @@ class EventStore:
         """Return one page of at most one window of positions, up to a ``bound`` that ``read_bound`` gave."""
         last = min(bound, after + WINDOW)
         params = (after, last, *feed_filter.params(), limit)
-        events = self._records(fetch_all(self.using, feed_statement(feed_filter), params))
+        events = self._records(fetch_all(self.using, feed_statement(feed_filter), params, TextCursor))
         return FeedPage(events, events[-1].position if len(events) == limit else last)
 
     def read_followers(
@@ -126,7 +135,7 @@ class EventStore:
         """Return the stream's next events between two positions (``after`` excluded), in order."""
         types = None if event_types is None else list(event_types)
         params = (stream.aggregate_id, stream.aggregate_type, after, through, types, types, limit)
-        return self._records(fetch_all(self.using, READ_FOLLOWERS, params))
+        return self._records(fetch_all(self.using, READ_FOLLOWERS, params, TextCursor))
 
     def read_bound(self) -> fence.ReadBound:
         """Return how far the log is safe to read now; a bound stays valid for ever."""
@@ -153,25 +162,17 @@ class EventStore:
             wake_up_after_commit(self.using)
         return result
 
-    def _stream_rows(
-        self, stream: StreamId, from_version: int = 1, to_version: int | None = None, limit: int | None = None
+    def _ask_stream(
+        self, statement: HotStatement, stream: StreamId, bounds: tuple[str | None, ...] = ()
     ) -> list[Row]:
-        if limit is not None:
-            _check_limit(limit)
         if "\0" in stream.aggregate_type:
             return []  # no stream can have such a name, and the driver would cut it off there
-        params = (
-            stream.aggregate_id.hex,
-            stream.aggregate_type,
-            str(min(from_version, MAX_VERSION)),
-            str(MAX_VERSION if to_version is None else min(to_version, MAX_VERSION)),
-            limit if limit is None else str(limit),
-        )
+        params = (stream.aggregate_id.hex, stream.aggregate_type, *bounds)
         spans = tracing.spans if self.enable_tracing else None
         if spans is None:
-            return fetch_hot(self.using, READ_STREAM, params)
+            return fetch_hot(self.using, statement, params)
         with read_span(spans, stream):
-            return fetch_hot(self.using, READ_STREAM, params)
+            return fetch_hot(self.using, statement, params)
 
     def _records(self, rows: list[Row]) -> list[RecordedEvent]:
         registry = self.registry

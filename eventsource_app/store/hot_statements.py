@@ -13,6 +13,7 @@ from psycopg import pq
 
 from eventsource_app.store.libpq import DONE, IDLE, ROWS, rows_of
 from eventsource_app.store.session import Row, kept_cursor, prepares, usable_connection
+from eventsource_app.store.text_cursor import RawTextCursor
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +31,7 @@ def fetch_hot(using: str, statement: HotStatement, params: Sequence[str | None])
     with connection.wrap_database_errors:
         if driver.autocommit and driver.pgconn.transaction_status == IDLE:
             return _fetch_by_libpq(driver, statement, params)
-        cursor = kept_cursor(driver, psycopg.RawCursor)
+        cursor = kept_cursor(driver, RawTextCursor)
         return cursor.execute(statement.sql, params, prepare=prepares()).fetchall()
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from eventsource_app.store.session import Row, fetch_all
+from eventsource_app.store.text_cursor import TextCursor
 
 PAGE_BYTES: Final = 4 * 1024 * 1024
 FIRST_ROWS: Final = 20
@@ -26,7 +27,7 @@ def page_statement(columns: str, size: str) -> str:
 def pages(using: str, statement: str, bound: int, *params: Any) -> Iterator[list[Row]]:
     """Read the log up to ``bound``; ``params`` are those of the statement's columns."""
     after, row_count = 0, FIRST_ROWS
-    while rows := fetch_all(using, statement, (*params, after, bound, row_count, PAGE_BYTES)):
+    while rows := fetch_all(using, statement, (*params, after, bound, row_count, PAGE_BYTES), TextCursor):
         yield rows
         byte_count, after = rows[-1][-2:]
         row_count = max(1, min(MOST_ROWS, PAGE_BYTES * len(rows) // byte_count))

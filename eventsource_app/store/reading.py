@@ -4,16 +4,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from eventsource_app.store.hot_statements import HotStatement
-from eventsource_app.store.recorded_event import COLUMNS
+from eventsource_app.store.recorded_event import COLUMNS, COLUMNS_OF_STREAM
 
 # One read looks at this many positions at most, so that a rare type in a huge log cannot meet the statement timeout.
 WINDOW = 50_000
 
+_OF_STREAM = "FROM eventsource_app_event WHERE aggregate_id = $1::uuid AND aggregate_type = $2::text"
+REPLAY = HotStatement(
+    b"eventsource_replay", f"SELECT {COLUMNS_OF_STREAM} {_OF_STREAM} ORDER BY aggregate_version".encode()
+)
 READ_STREAM = HotStatement(
     b"eventsource_read_stream",
     (
-        f"SELECT {COLUMNS} FROM eventsource_app_event WHERE aggregate_id = $1::uuid AND aggregate_type = $2::text "  # noqa: S608
-        "AND aggregate_version >= $3::integer AND aggregate_version <= $4::integer ORDER BY aggregate_version LIMIT $5::bigint"
+        f"SELECT {COLUMNS} {_OF_STREAM} AND aggregate_version >= $3::integer AND aggregate_version <= $4::integer "
+        "ORDER BY aggregate_version LIMIT $5::bigint"
     ).encode(),
 )
 READ_FOLLOWERS = (

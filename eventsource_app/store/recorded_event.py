@@ -6,15 +6,15 @@ from uuid import UUID
 
 from eventsource_app.events.event import DomainEvent
 from eventsource_app.events.registry import EventRegistry, default_registry
-from eventsource_app.events.serialization import StoredEvent, decode
+from eventsource_app.events.serialization import StoredEvent, decode, stream_fields
 from eventsource_app.store.session import Row
 
-# Text wherever the value is only handed on to the decoder: no driver object is made to be thrown away.
-COLUMNS: Final = (
-    "event_id::text, event_type, schema_version, aggregate_type, aggregate_id::text, aggregate_version, "
-    "to_json(occurred_at)::text, correlation_id, causation_id::text, actor_id, metadata::text, data::text, "
-    "position, to_json(recorded_at)::text"
+# For a ``TextCursor``: what is only handed on to the decoder stays text.
+COLUMNS_OF_STREAM: Final = (
+    "event_id, event_type, schema_version, aggregate_version, to_json(occurred_at), correlation_id, causation_id, "
+    "actor_id, metadata, data, position"
 )
+COLUMNS: Final = f"{COLUMNS_OF_STREAM}, aggregate_type, aggregate_id, to_json(recorded_at)"
 
 
 class RecordedEvent:
@@ -38,7 +38,7 @@ class RecordedEvent:
         """Make one of a row of ``COLUMNS``."""
         recorded = cls.__new__(cls)
         recorded._stored = _new_tuple(StoredEvent, row)  # _make, without its check of the length
-        recorded.position = row[12]
+        recorded.position = row[10]
         recorded._registry = registry
         recorded._event = recorded._recorded_at = None
         return recorded
@@ -47,7 +47,8 @@ class RecordedEvent:
     def event(self) -> DomainEvent:
         if self._event is None:
             assert self._stored is not None  # noqa: S101 - one of the two is always there
-            self._event = decode(self._stored, self._registry)
+            shared = stream_fields(self._stored.aggregate_type, self._stored.aggregate_id)
+            self._event = decode(self._stored, shared, self._registry)
         return self._event
 
     @property

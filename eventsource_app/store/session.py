@@ -56,14 +56,16 @@ def leave_pool(using: str) -> None:
         connection.settings_dict = {**connection.settings_dict, "OPTIONS": alone}
 
 
-def fetch_all(using: str, sql: str, params: Params = ()) -> list[Row]:
-    """Run one statement and return its rows."""
+def fetch_all(
+    using: str, sql: str, params: Params = (), kind: type[psycopg.Cursor[Row]] = psycopg.Cursor
+) -> list[Row]:
+    """Run one statement by a cursor of this kind and return its rows."""
     connection = usable_connection(using)
     driver: psycopg.Connection[Row] = connection.connection
     with connection.wrap_database_errors:
-        rows = kept_cursor(driver).execute(sql, params, prepare=prepares()).fetchall()
+        rows = kept_cursor(driver, kind).execute(sql, params, prepare=prepares()).fetchall()
     if len(rows) > _KEPT_ROWS:
-        del vars(driver)[_CURSOR + psycopg.Cursor.__name__]  # with the memory of a large result
+        del vars(driver)[_CURSOR + kind.__name__]  # with the memory of a large result
     return rows
 
 

@@ -16,20 +16,21 @@ from psycopg import pq
 
 from eventsource_app.store.libpq import DONE, IDLE, error_of, rows_of
 from eventsource_app.store.session import Params, Row, fetch_all, kept_cursor, usable_connection
+from eventsource_app.store.text_cursor import TextCursor
 
 Meanwhile = Iterator[object]
 NOTHING: Final[Meanwhile] = iter(())
 
 
 def begin_with(using: str, sql: str, params: Params, meanwhile: Meanwhile) -> list[Row]:
-    """Begin Django's transaction with this statement; return its rows.
+    """Begin Django's transaction with this statement; return its rows, as a ``TextCursor`` does.
 
     It is a statement like any other where the transaction has begun already, or where there is none.
     """
     connection = usable_connection(using)
     driver: psycopg.Connection[Row] = connection.connection
     if driver.autocommit or driver.pgconn.transaction_status != IDLE or not _begins_plainly(driver):
-        return fetch_all(using, sql, params)
+        return fetch_all(using, sql, params, TextCursor)
     with connection.wrap_database_errors:
         return rows_of(driver, _ask(driver.pgconn, _BEGIN + _bound(driver, sql, params), meanwhile))
 

@@ -25,8 +25,9 @@ HAS_PREDECESSOR: Final = (
 )
 READ_PAGE: Final = page_statement(
     f"{COLUMNS}, slot, {SLOT.format(id='aggregate_id')} AS right_slot, {HAS_PREDECESSOR} AS has_predecessor, "  # noqa: S608 - constants only
-    "ARRAY(SELECT name FROM unnest(%s::text[]) AS name WHERE data ? name) AS envelope_keys",
-    "(octet_length(data) + octet_length(metadata))",
+    "ARRAY(SELECT name FROM unnest(%s::text[]) AS name WHERE data ? name) AS envelope_keys, "
+    "octet_length(data::text) + octet_length(metadata::text) AS size",
+    "size",
 )
 HEAD_AND_MAXIMUM: Final = (
     "SELECT s.last_value, (SELECT max(position) FROM eventsource_app_event), "
@@ -112,12 +113,16 @@ def _about_the_tables(using: str) -> Iterator[str]:
 def _check(row: Row, registry: EventRegistry, result: Verification) -> None:
     recorded = RecordedEvent.from_row(row[:14], registry)
     slot, right_slot, has_predecessor, envelope_keys = row[14:18]
-    where = f"Event {row[0]} at position {recorded.position}"
+    stored, version = recorded.envelope, recorded.aggregate_version
+    where = f"Event {stored.event_id} at position {recorded.position}"
     if slot != right_slot:
-        result.add(f"{where} has slot {slot}, but its aggregate {row[4]} belongs to slot {right_slot}.")
+        result.add(
+            f"{where} has slot {slot}, but its aggregate {stored.aggregate_id} belongs to slot {right_slot}."
+        )
     if not has_predecessor:
         result.add(
-            f"{where} is version {row[5]} of {row[3]} {row[4]}, but version {row[5] - 1} does not come before it."
+            f"{where} is version {version} of {stored.aggregate_type} {stored.aggregate_id}, "
+            f"but version {version - 1} does not come before it."
         )
     if envelope_keys:
         result.add(f"{where} has the envelope's fields {', '.join(envelope_keys)} inside its payload.")

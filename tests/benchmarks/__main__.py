@@ -42,7 +42,9 @@ def _run(bench: "Bench", names: list[str]) -> "list[Result]":
     known = workloads()
     if unknown := [name for name in names if name not in known]:
         sys.exit(f"There is no workload {unknown[0]!r}; there are {', '.join(known)}.")
-    chosen = names or [name for name, item in known.items() if not (bench.quick and item.full_only)]
+    chosen = list(dict.fromkeys(names)) or [
+        name for name, item in known.items() if not (bench.quick and item.full_only)
+    ]
     print(HEADER, flush=True)
     results = []
     for name in chosen:

@@ -27,13 +27,15 @@ INSERT_MANY = (
     "%s::uuid[], %s::integer[], %s::smallint[], %s::timestamptz[], %s::text[], %s::uuid[], %s::text[], "
     "%s::jsonb[], %s::jsonb[])"
 )
-READ = (
-    "event_id, event_type, schema_version, aggregate_type, aggregate_id, aggregate_version, occurred_at, "
-    "correlation_id, causation_id, actor_id, metadata::text, data::text, position, recorded_at"
+READ_OF_STREAM = (
+    "event_id, event_type, schema_version, aggregate_version, occurred_at, correlation_id, causation_id, actor_id, "
+    "metadata::text, data::text, position"
 )
+VERSION, DATA, POSITION, AGGREGATE_ID = 3, 9, 10, 12  # where they stand in these
+READ = f"{READ_OF_STREAM}, aggregate_type, aggregate_id, recorded_at"
 STREAM = "WHERE aggregate_id = %s AND aggregate_type = %s ORDER BY aggregate_version"
-SELECT_STREAM = f"SELECT {READ} FROM eventsource_app_event {STREAM}"
-SELECT_BARE_STREAM = f"SELECT {READ} FROM bare_event {STREAM}"
+SELECT_STREAM = f"SELECT {READ_OF_STREAM} FROM eventsource_app_event {STREAM}"
+SELECT_BARE_STREAM = f"SELECT {READ_OF_STREAM} FROM bare_event {STREAM}"
 SELECT_LOG = f"SELECT {READ} FROM eventsource_app_event WHERE position > %s ORDER BY position LIMIT %s"
 
 
@@ -80,7 +82,7 @@ def select_and_insert(using: str, aggregate_ids: list[UUID]) -> Operation:
     def run() -> int:
         aggregate_id = next(ids)
         rows = cursor.execute(SELECT_BARE_STREAM, (aggregate_id, "Account"), prepare=True).fetchall()
-        cursor.execute(INSERT, row(aggregate_id, rows[-1][5] + 1), prepare=True).fetchone()
+        cursor.execute(INSERT, row(aggregate_id, rows[-1][VERSION] + 1), prepare=True).fetchone()
         return 1
 
     return run
@@ -94,8 +96,8 @@ def page_reader(using: str, page: int, start: int = 0) -> Operation:
     def read() -> int:
         nonlocal after
         rows = cursor.execute(SELECT_LOG, (after, page), prepare=True).fetchall()
-        decoded = [json.loads(found[11]) for found in rows]
-        after = rows[-1][12] if len(rows) == page else start
+        decoded = [json.loads(found[DATA]) for found in rows]
+        after = rows[-1][POSITION] if len(rows) == page else start
         return len(decoded)
 
     return read

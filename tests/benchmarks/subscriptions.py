@@ -88,17 +88,19 @@ class BalancesInBatches(_OnDatabase):
 
 def bare_nothing(cursor: Cursor, rows: list[tuple[Any, ...]]) -> None:
     for row in rows:
-        json.loads(row[11])
+        json.loads(row[bare.DATA])
 
 
 def bare_upserts(cursor: Cursor, rows: list[tuple[Any, ...]]) -> None:
     for row in rows:
-        cursor.execute(UPSERT, (row[4], Decimal(json.loads(row[11])["amount"])), prepare=True)
+        cursor.execute(
+            UPSERT, (row[bare.AGGREGATE_ID], Decimal(json.loads(row[bare.DATA])["amount"])), prepare=True
+        )
 
 
 def bare_batch(cursor: Cursor, rows: list[tuple[Any, ...]]) -> None:
-    amounts = [Decimal(json.loads(row[11])["amount"]) for row in rows]
-    cursor.execute(UPSERT_BATCH, ([row[4] for row in rows], amounts), prepare=True)
+    amounts = [Decimal(json.loads(row[bare.DATA])["amount"]) for row in rows]
+    cursor.execute(UPSERT_BATCH, ([row[bare.AGGREGATE_ID] for row in rows], amounts), prepare=True)
 
 
 def deliver(bench: Bench, using: str, projection: type[_OnDatabase], events: int) -> float:
@@ -162,7 +164,7 @@ def deliver_plainly(bench: Bench, using: str, handle: HandleRows, events: int) -
         if not rows:
             break
         handle(cursor, rows)
-        after, done = rows[-1][12], done + len(rows)
+        after, done = rows[-1][bare.POSITION], done + len(rows)
         cursor.execute(MOVE, (after,), prepare=True)
         driver.commit()
     seconds = time.perf_counter() - began

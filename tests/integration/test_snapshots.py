@@ -68,14 +68,14 @@ def snapshot_version(account_id: UUID) -> int | None:
 def events_read(action: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Return how many events each read of a stream gave."""
     counts: list[int] = []
-    original = EventStore._stream_rows
+    original = EventStore._ask_stream
 
     def counting(self: EventStore, *args: Any, **kwargs: Any) -> Any:
         rows = original(self, *args, **kwargs)
         counts.append(len(rows))
         return rows
 
-    monkeypatch.setattr(EventStore, "_stream_rows", counting)
+    monkeypatch.setattr(EventStore, "_ask_stream", counting)
     action()
     return counts
 

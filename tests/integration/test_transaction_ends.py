@@ -214,9 +214,9 @@ def test_the_next_batch_is_decoded_while_this_one_commits(
 ) -> None:
     onlooker = Onlooker()
 
-    def note(stored: StoredEvent, registry: EventRegistry) -> DomainEvent:
+    def note(stored: StoredEvent, shared: str, registry: EventRegistry) -> DomainEvent:
         onlooker.decoded.append(stored.position)
-        return decode(stored, registry)
+        return decode(stored, shared, registry)
 
     monkeypatch.setattr(recorded_event, "decode", note)
     (stream,) = world.accounts(1)

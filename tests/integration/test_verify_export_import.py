@@ -29,6 +29,7 @@ from eventsource_app.store.import_lock import TableBusyError, patiently
 from eventsource_app.store.importing import ImportResult, import_events
 from eventsource_app.store.session import Params, Row, fetch_all
 from eventsource_app.store.slots import slot_of
+from eventsource_app.store.text_cursor import TextCursor
 from eventsource_app.store.verification import MAX_FINDINGS, Verification, verify
 from tests import builders
 from tests.builders import a_store, a_stream, note, payments
@@ -167,8 +168,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, int]]:
     """What each page asked for, how many rows came, and their bytes; a page has 20,000 bytes."""
     pages: list[tuple[int, int, int]] = []
 
-    def noted(using: str, statement: str, params: Sequence[Any]) -> list[Row]:
-        rows = fetch_all(using, statement, params)
+    def noted(using: str, statement: str, params: Sequence[Any], kind: type[TextCursor]) -> list[Row]:
+        rows = fetch_all(using, statement, params, kind)
         pages.append((params[-2], len(rows), rows[-1][-2] if rows else 0))
         return rows
 

@@ -18,8 +18,6 @@ def a_row(**changes: Any) -> tuple[Any, ...]:
         "event_id": str(UUID(int=1)),
         "event_type": "MoneyPaidIn",
         "schema_version": 1,
-        "aggregate_type": "Account",
-        "aggregate_id": str(UUID(int=2)),
         "aggregate_version": 3,
         "occurred_at": '"2026-01-01T00:00:00+00:00"',
         "correlation_id": "request-1",
@@ -28,6 +26,8 @@ def a_row(**changes: Any) -> tuple[Any, ...]:
         "metadata": "{}",
         "data": '{"amount": "1.50"}',
         "position": 7,
+        "aggregate_type": "Account",
+        "aggregate_id": str(UUID(int=2)),
         "recorded_at": '"2026-01-01T00:00:00.5+00:00"',
     }
     return tuple({**row, **changes}.values())
