@@ -16,11 +16,13 @@ FENCE_IS_HELD = """held.locktype = 'advisory' AND held.objsubid = 1 AND held.mod
        AND held.classid::bigint >> 16 = x'4556'::bigint
        AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database())
        AND held.pid IS DISTINCT FROM pg_backend_pid()"""
-# As a condition that is always true: the same steps as the functions of migration 0002, for a statement whose rows draw
-# their position afterwards, as every column is computed for a row that has passed.
-HOLD_FENCE = f"""CASE WHEN coalesce(current_setting('eventsource.fence', true), '') = '' THEN set_config('eventsource.fence',
-    pg_advisory_xact_lock_shared((x'4556'::bigint << 48) | coalesce(pg_sequence_last_value('{SEQUENCE}'), 0))
-    ::text || 'held', true) <> '' ELSE true END"""
+# Two conditions that are always true, for a statement whose rows draw their position afterwards, as every column is
+# computed for a row that has passed. A statement that is a transaction of its own takes the lock; one that joins a
+# transaction takes it unless an earlier one did, as the functions of migration 0002 do: the locks of one are bounded.
+_LOCK = f"pg_advisory_xact_lock_shared((x'4556'::bigint << 48) | coalesce(pg_sequence_last_value('{SEQUENCE}'), 0))"
+TAKES_FENCE = f"{_LOCK} IS NOT NULL"
+HOLDS_FENCE = f"""CASE WHEN coalesce(current_setting('eventsource.fence', true), '') = ''
+    THEN set_config('eventsource.fence', {_LOCK}::text || 'held', true) <> '' ELSE true END"""
 TAKE_FENCE = "SELECT eventsource_take_fence()"
 
 

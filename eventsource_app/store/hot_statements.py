@@ -18,10 +18,14 @@ from eventsource_app.store.text_cursor import RawTextCursor
 
 @dataclass(frozen=True, slots=True)
 class HotStatement:
-    """SQL with the parameters ``$1``, ``$2``, … and the name to prepare it by; each parameter is sent as text."""
+    """SQL with the parameters ``$1``, ``$2``, … and the name to prepare it by; each parameter is sent as text.
+
+    ``joining`` is another text for inside a transaction, where an error would end what is not the statement's own.
+    """
 
     name: bytes
     sql: bytes
+    joining: bytes = b""
 
 
 def fetch_hot(using: str, statement: HotStatement, params: Sequence[str | None]) -> list[Row]:
@@ -32,7 +36,7 @@ def fetch_hot(using: str, statement: HotStatement, params: Sequence[str | None])
         if driver.autocommit and driver.pgconn.transaction_status == IDLE:
             return _fetch_by_libpq(driver, statement, params)
         cursor = kept_cursor(driver, RawTextCursor)
-        return cursor.execute(statement.sql, params, prepare=prepares()).fetchall()
+        return cursor.execute(statement.joining or statement.sql, params, prepare=prepares()).fetchall()
 
 
 def _fetch_by_libpq(

@@ -1,7 +1,9 @@
 """Where a writer believes the stream to be is checked while others write; who loses is told what is there."""
 
 import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 
 import pytest
 from django.db import connection, transaction
@@ -12,7 +14,10 @@ from eventsource_app.store import (
     ExpectedVersion,
     StreamId,
     WrongExpectedVersionError,
+    appending,
 )
+from eventsource_app.store.hot_statements import HotStatement, fetch_hot
+from eventsource_app.store.session import Row
 from tests.builders import a_store, a_stream, paid_in, payments
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -65,27 +70,61 @@ def test_stream_exists_lets_all_of_them_in_once_it_exists() -> None:
     assert sorted(o.version for o in outcomes if isinstance(o, AppendResult)) == list(range(2, WRITERS + 2))
 
 
-def test_the_loser_waits_for_the_winners_outcome() -> None:
-    """A rival that has not committed may still vanish: then the second writer has won after all."""
-    store, stream = a_store(), a_stream()
+@pytest.mark.parametrize("joins", [False, True], ids=["alone", "in a transaction"])
+@pytest.mark.parametrize("commits", [False, True], ids=["rolled back", "committed"])
+@pytest.mark.parametrize("before", [0, 1])
+def test_the_rival_waits_for_the_outcome(before: int, commits: bool, joins: bool) -> None:
+    """What has not committed may still vanish: then the second writer has won after all. Lost or not, its transaction goes on."""
+    store, stream, other = a_store(), a_stream(), a_stream()
+    if before:
+        store.append(stream, [paid_in(stream)], ExpectedVersion.NO_STREAM)
     entered = threading.Event()
 
-    def rival() -> AppendResult:
+    def append() -> AppendResult:
+        return store.append(stream, [paid_in(stream, before + 1)], ExpectedVersion.exact(before))
+
+    def rival() -> AppendResult | WrongExpectedVersionError:
         entered.set()
         try:
-            return store.append(stream, [paid_in(stream)], ExpectedVersion.NO_STREAM)
+            with transaction.atomic() if joins else nullcontext():
+                outcome = _outcome_of(append)
+                store.append(other, [paid_in(other)], ExpectedVersion.NO_STREAM)
+                return outcome
         finally:
             connection.close()
 
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
-            store.append(stream, [paid_in(stream)], ExpectedVersion.NO_STREAM)
+            append()
             outcome = pool.submit(rival)
             entered.wait(10)
             wait_until_someone_waits_for_us()
-            transaction.set_rollback(True)
-        assert outcome.result(10).version == 1
-    assert len(store.read_stream(stream)) == 1
+            transaction.set_rollback(not commits)
+        assert isinstance(outcome.result(10), WrongExpectedVersionError if commits else AppendResult)
+    assert (store.stream_version(stream), store.stream_version(other)) == (before + 1, 1)
+
+
+def _outcome_of(append: Callable[[], AppendResult]) -> AppendResult | WrongExpectedVersionError:
+    try:
+        return append()
+    except WrongExpectedVersionError as error:
+        return error
+
+
+def test_a_race_that_is_lost_already_is_no_error_to_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its log would have a line for each, and an aggregate that everybody wants loses many."""
+    store, stream = a_store(), a_stream()
+    store.append(stream, payments(stream, 2), ExpectedVersion.NO_STREAM)
+    rows: list[list[Row]] = []
+
+    def noted(using: str, statement: HotStatement, params: Sequence[str | None]) -> list[Row]:
+        rows.append(fetch_hot(using, statement, params))
+        return rows[-1]
+
+    monkeypatch.setattr(appending, "fetch_hot", noted)
+    with pytest.raises(WrongExpectedVersionError):
+        store.append(stream, [paid_in(stream, 2)], ExpectedVersion.exact(1))
+    assert rows == [[]]
 
 
 def test_the_sentence_of_each_mode() -> None:

@@ -106,7 +106,7 @@ def append_on(driver: psycopg.Connection[Any]) -> UUID:
     stream = a_stream()
     event = paid_in(stream)
     params = prepare(stream, [event], ExpectedVersion.NO_STREAM, registry, 1000).params
-    psycopg.RawCursor(driver).execute(INSERT_FIRST.sql, params)
+    psycopg.RawCursor(driver).execute(INSERT_FIRST.joining, params)
     return event.event_id
 
 
