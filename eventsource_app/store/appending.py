@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import DataError, IntegrityError, connections
+from django.db import DataError, IntegrityError
+from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import errors as pg_errors
 
 from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_VERSION, DomainEvent, is_storable_name
@@ -91,17 +92,17 @@ def prepare(
     )
 
 
-def send(using: str, append: PreparedAppend) -> AppendResult:
-    """Store it; raises ``WrongExpectedVersionError`` or ``DuplicateEventError``, with nothing stored."""
+def send(connection: BaseDatabaseWrapper, append: PreparedAppend) -> AppendResult:
+    """Store it by a ``usable_connection``; raises ``WrongExpectedVersionError`` or ``DuplicateEventError``, with nothing stored."""
     try:
-        outcome, version, position = _call(using, append)
+        outcome, version, position = _call(connection, append)
     except IntegrityError as error:
-        _mark_broken(using)
+        _mark_broken(connection)
         if violated_constraint(error) == EVENT_ID_CONSTRAINT:
             raise DuplicateEventError(_taken_id(error, append), append.stream) from error
         raise
     except DataError as error:
-        _mark_broken(using)
+        _mark_broken(connection)
         reason = str(error).partition("\n")[0]
         raise InvalidEventError(
             f"The database refuses an event for stream {append.stream}: {reason}."
@@ -113,34 +114,33 @@ def send(using: str, append: PreparedAppend) -> AppendResult:
     if outcome == "conflict":
         raise WrongExpectedVersionError(append.stream, append.expected, version)
     if outcome == "duplicate":
-        taken = fetch_all(using, FIND_TAKEN_ID, (list(append.event_ids),))
+        taken = fetch_all(connection.alias, FIND_TAKEN_ID, (list(append.event_ids),))
         raise DuplicateEventError(taken[0][0] if taken else append.event_ids[0], append.stream)
     return AppendResult(version, position, repeated=outcome == "repeated")
 
 
-def _mark_broken(using: str) -> None:
+def _mark_broken(connection: BaseDatabaseWrapper) -> None:
     """An error has ended the caller's transaction: whoever goes on in it is told, since its COMMIT would be a silent rollback."""
-    connection = connections[using]
     if connection.in_atomic_block:
         connection.needs_rollback = True
 
 
-def _call(using: str, append: PreparedAppend) -> Row:
+def _call(connection: BaseDatabaseWrapper, append: PreparedAppend) -> Row:
     if len(append.event_ids) > 1:
-        return fetch_one(using, APPEND, append.params)
-    if append.expected.is_exact and (position := _insert_one(using, append)):
+        return fetch_one(connection.alias, APPEND, append.params)
+    if append.expected.is_exact and (position := _insert_one(connection, append)):
         return "appended", append.expected.value + 1, position
     # Numbered by the store; or a lost race, a repeated append, a taken id: the function finds out, and may yet append.
     place, event = append.params[:4], append.params[4:]
-    return fetch_one(using, APPEND, (*place, *([value] for value in event)))
+    return fetch_one(connection.alias, APPEND, (*place, *([value] for value in event)))
 
 
-def _insert_one(using: str, append: PreparedAppend) -> int | None:
+def _insert_one(connection: BaseDatabaseWrapper, append: PreparedAppend) -> int | None:
     """Return the position, or ``None`` where nothing was inserted."""
     try:
-        rows = fetch_hot(using, INSERT_NEXT if append.expected.value else INSERT_FIRST, append.params)
+        rows = fetch_hot(connection, INSERT_NEXT if append.expected.value else INSERT_FIRST, append.params)
     except IntegrityError:
-        if not connections[using].get_autocommit():
+        if not connection.get_autocommit():
             raise
         return None
     return rows[0][0] if rows else None

@@ -21,7 +21,7 @@ from eventsource_app.store.reading import (
     feed_statement,
 )
 from eventsource_app.store.recorded_event import RecordedEvent
-from eventsource_app.store.session import Row, fetch_all, log_database, option
+from eventsource_app.store.session import Row, fetch_all, log_database, option, usable_connection
 from eventsource_app.store.spans import append_span, read_span, stamped
 from eventsource_app.store.streams import AppendResult, ExpectedVersion, StreamId, WrongExpectedVersionError
 from eventsource_app.store.text_cursor import TextCursor
@@ -150,8 +150,9 @@ class EventStore:
     ) -> AppendResult:
         prepared = appending.prepare(stream, events, expected_version, self.registry, self._max_bytes())
         started = time.perf_counter()
+        connection = usable_connection(self.using)
         try:
-            result = appending.send(self.using, prepared)
+            result = appending.send(connection, prepared)
         except WrongExpectedVersionError:
             metrics.append_conflicts.inc()
             raise
@@ -159,7 +160,7 @@ class EventStore:
             metrics.append_seconds.observe(time.perf_counter() - started)
             metrics.appends.inc()
             metrics.appended_events.inc(len(events))
-            wake_up_after_commit(self.using)
+            wake_up_after_commit(connection)
         return result
 
     def _ask_stream(
@@ -170,9 +171,9 @@ class EventStore:
         params = (stream.aggregate_id.hex, stream.aggregate_type, *bounds)
         spans = tracing.spans if self.enable_tracing else None
         if spans is None:
-            return fetch_hot(self.using, statement, params)
+            return fetch_hot(usable_connection(self.using), statement, params)
         with read_span(spans, stream):
-            return fetch_hot(self.using, statement, params)
+            return fetch_hot(usable_connection(self.using), statement, params)
 
     def _records(self, rows: list[Row]) -> list[RecordedEvent]:
         registry = self.registry

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import psycopg
+from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import pq
 
 from eventsource_app.store.libpq import DONE, IDLE, ROWS, rows_of
-from eventsource_app.store.session import Row, kept_cursor, prepares, usable_connection
+from eventsource_app.store.session import Row, kept_cursor, prepares
 from eventsource_app.store.text_cursor import RawTextCursor
 
 
@@ -28,9 +29,10 @@ class HotStatement:
     joining: bytes = b""
 
 
-def fetch_hot(using: str, statement: HotStatement, params: Sequence[str | None]) -> list[Row]:
-    """Run the statement on Django's connection, in its transaction if there is one, and return the rows."""
-    connection = usable_connection(using)
+def fetch_hot(
+    connection: BaseDatabaseWrapper, statement: HotStatement, params: Sequence[str | None]
+) -> list[Row]:
+    """Run the statement on a ``usable_connection``, in its transaction if there is one, and return the rows."""
     driver: psycopg.Connection[Row] = connection.connection
     with connection.wrap_database_errors:
         if driver.autocommit and driver.pgconn.transaction_status == IDLE:

@@ -12,7 +12,8 @@ import threading
 from typing import Any, Final
 
 import psycopg
-from django.db import connections, transaction
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg.pq import ExecStatus
 
 from eventsource_app.store.session import option
@@ -112,13 +113,13 @@ _wake_ups: dict[str, WakeUps] = {}
 os.register_at_fork(after_in_child=_wake_ups.clear)
 
 
-def wake_up_after_commit(using: str) -> None:
+def wake_up_after_commit(connection: BaseDatabaseWrapper) -> None:
     """Wake the workers once the present transaction has committed (at once where there is none)."""
     if not option("WAKE_UPS", True):
         return
-    wake_ups = _wake_ups_of(using)
-    if connections[using].in_atomic_block:
-        transaction.on_commit(wake_ups.raise_flag, using=using, robust=True)
+    wake_ups = _wake_ups_of(connection.alias)
+    if connection.in_atomic_block:
+        connection.on_commit(wake_ups.raise_flag, robust=True)
     else:
         wake_ups.raise_flag()
 

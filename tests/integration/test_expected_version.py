@@ -7,6 +7,7 @@ from contextlib import nullcontext
 
 import pytest
 from django.db import connection, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
 
 from eventsource_app.store import (
     AppendResult,
@@ -117,8 +118,8 @@ def test_a_race_that_is_lost_already_is_no_error_to_the_server(monkeypatch: pyte
     store.append(stream, payments(stream, 2), ExpectedVersion.NO_STREAM)
     rows: list[list[Row]] = []
 
-    def noted(using: str, statement: HotStatement, params: Sequence[str | None]) -> list[Row]:
-        rows.append(fetch_hot(using, statement, params))
+    def noted(on: BaseDatabaseWrapper, statement: HotStatement, params: Sequence[str | None]) -> list[Row]:
+        rows.append(fetch_hot(on, statement, params))
         return rows[-1]
 
     monkeypatch.setattr(appending, "fetch_hot", noted)
