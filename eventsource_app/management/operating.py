@@ -1,16 +1,16 @@
-"""What the operators' commands share: a database that has a log, who asks, sentences instead of tracebacks, and a question before harm."""
+"""What the commands share: a database that has a log, who asks, sentences instead of tracebacks, and a question before harm."""
 
 import getpass
 import socket
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
-from eventsource_app.store.session import fetch_all
+from eventsource_app.store.session import fetch_all, log_database
 from eventsource_app.subscriptions.control import (
     ControlError,
     ImpossibleNumberError,
@@ -25,42 +25,59 @@ MISSING: Final = (
 )
 
 
-def check_alias(alias: str) -> None:
-    """Refuse a database that settings do not have."""
-    if alias not in connections:
-        raise CommandError(
-            f"There is no database {alias!r} in DATABASES; there are: {', '.join(connections)}.",
-            returncode=USAGE,
+class DatabaseCommand(BaseCommand):
+    """A command for one database of settings, named by ``--database``."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--database", default=log_database(), help="the database alias of the log")
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        self.check_database(options["database"])
+        return super().execute(*args, **options)
+
+    def check_database(self, alias: str) -> None:
+        """Refuse an alias that settings do not have."""
+        if alias not in connections:
+            raise CommandError(
+                f"There is no database {alias!r} in DATABASES; there are: {', '.join(connections)}.",
+                returncode=USAGE,
+            )
+
+
+class LogCommand(DatabaseCommand):
+    """A command for a database that has a log."""
+
+    def check_database(self, alias: str) -> None:
+        """Refuse one without the log's tables, too."""
+        super().check_database(alias)
+        if connections[alias].vendor != "postgresql":
+            raise CommandError(
+                f"Database {alias!r} is not PostgreSQL, so it has no log; name another with --database."
+            )
+        for (table,) in fetch_all(alias, MISSING):
+            raise CommandError(
+                f"Database {alias!r} has no table {table}; run manage.py migrate --database {alias}, "
+                "or name another with --database."
+            )
+
+
+class OperatorCommand(LogCommand):
+    """A command that changes something in somebody's name: ``options["who"]``."""
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        parser.add_argument(
+            "--who", default=None, help="who does this, for the record (default: the system's user and host)"
         )
 
-
-def check_database(alias: str) -> None:
-    """Refuse an alias that settings do not have, or whose database has no log."""
-    check_alias(alias)
-    if connections[alias].vendor != "postgresql":
-        raise CommandError(
-            f"Database {alias!r} is not PostgreSQL, so it has no log; name another with --database."
-        )
-    for (table,) in fetch_all(alias, MISSING):
-        raise CommandError(
-            f"Database {alias!r} has no table {table}; run manage.py migrate --database {alias}, "
-            "or name another with --database."
-        )
-
-
-def add_who(parser: CommandParser) -> None:
-    parser.add_argument(
-        "--who", default=None, help="who does this, for the record (default: the system's user and host)"
-    )
-
-
-def who_asks(given: str | None) -> str:
-    """Return the name to keep with what is done."""
-    return (given or f"{_user()}@{socket.gethostname()}")[:200]
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        who = (options["who"] or f"{_user()}@{socket.gethostname()}")[:200]
+        with _sentences():
+            return super().execute(*args, **{**options, "who": who})
 
 
 @contextmanager
-def sentences() -> Iterator[None]:
+def _sentences() -> Iterator[None]:
     """Turn a verb's refusal into a command's: status 2 for a name or number that cannot be, else 1."""
     try:
         yield

@@ -2,31 +2,27 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
-from eventsource_app.management.operating import add_who, check_database, sentences, who_asks
+from eventsource_app.management.operating import OperatorCommand
 from eventsource_app.store.event_store import EventStore
-from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions.repartitioning import change_partitions
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Changes a subscription's number of partitions while workers run. With more than one, its handlers must write only "
         "rows that belong to the event's own aggregate."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("--to", type=int, required=True, metavar="N", help="a power of two up to 1024")
-        parser.add_argument("--database", default=log_database())
-        add_who(parser)
 
     def handle(self, *_arguments: Any, **options: Any) -> None:
-        check_database(options["database"])
         store = EventStore(options["database"])
-        with sentences():
-            result = change_partitions(options["name"], options["to"], who_asks(options["who"]), store=store)
+        result = change_partitions(options["name"], options["to"], options["who"], store=store)
         if not result.changed:
             self.stdout.write(
                 f"{result.subscription} has {result.partition_count} partitions already; nothing was changed."

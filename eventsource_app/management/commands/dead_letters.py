@@ -5,14 +5,13 @@ import json
 from typing import Any, Final
 from uuid import UUID
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q, QuerySet
 
-from eventsource_app.management.operating import USAGE, add_who, check_database, sentences, who_asks
+from eventsource_app.management.operating import USAGE, OperatorCommand
 from eventsource_app.models import Checkpoint, DeadLetter
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
-from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions import declared_subscriptions, letters
 from eventsource_app.subscriptions.control import UnknownSubscriptionError
 from eventsource_app.subscriptions.letters import LetterResult, RetryReport
@@ -25,13 +24,14 @@ SHOWN: Final = (
 )  # fmt: skip
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Dead letters: list (open ones; --all: closed ones too), show ID, retry (ID, or --subscription with --aggregate or "
         "--all), discard ID --reason TEXT. Exit status 1 when something failed again."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("verb", choices=["list", "show", "retry", "discard"])
         parser.add_argument("id", nargs="?", type=int, metavar="ID")
         parser.add_argument("--subscription", metavar="NAME")
@@ -39,13 +39,9 @@ class Command(BaseCommand):
         parser.add_argument("--all", action="store_true")
         parser.add_argument("--reason", default="", metavar="TEXT")
         parser.add_argument("--json", action="store_true", help="one JSON document")
-        parser.add_argument("--database", default=log_database())
-        add_who(parser)
 
     def handle(self, *_arguments: Any, verb: str, **options: Any) -> None:
-        check_database(options["database"])
-        with sentences():
-            getattr(self, f"_{verb}")(options)
+        getattr(self, f"_{verb}")(options)
 
     def _list(self, options: dict[str, Any]) -> None:
         if options["subscription"]:
@@ -74,7 +70,7 @@ class Command(BaseCommand):
             self.stdout.write(f"{key}: {'-' if value in (None, '') else value}")
 
     def _retry(self, options: dict[str, Any]) -> None:
-        store, who = EventStore(options["database"]), who_asks(options["who"])
+        store, who = EventStore(options["database"]), options["who"]
         name, aggregate = options["subscription"], options["aggregate"]
         if options["id"] is not None:
             report = RetryReport((letters.retry_letter(options["id"], who, store=store),))
@@ -103,7 +99,7 @@ class Command(BaseCommand):
         letter_id = _needed_id(options)
         if not options["reason"].strip():
             raise CommandError("Say why, with --reason TEXT; it is kept with the letter.", returncode=USAGE)
-        store, who = EventStore(options["database"]), who_asks(options["who"])
+        store, who = EventStore(options["database"]), options["who"]
         result = letters.discard(letter_id, who, options["reason"], store=store)
         self._tell((result,), options)
         if result.outcome != "discarded":

@@ -3,34 +3,31 @@
 import os
 import stat
 import sys
-from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError, CommandParser
 
 from eventsource_app.management.log_commands import interrupted, stopped_by_signals
-from eventsource_app.management.operating import check_database
+from eventsource_app.management.operating import LogCommand
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.exporting import export_events
-from eventsource_app.store.session import log_database
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
         "Writes every event, one JSON object per line in order of position, payloads exactly as stored. "
         "FILE appears when it is complete; a pipe or a device is written to straight, and - is standard output."
     )
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("file", metavar="FILE", help="the file to write, or - for standard output")
-        parser.add_argument("--database", default=log_database(), help="the database alias of the log")
 
     def handle(self, *_arguments: Any, file: str, database: str, **_options: Any) -> None:
-        check_database(database)
         to_stdout = file == "-" or _is_standard_output(file)
         progress = Progress("export_events", "events", EventStore(database).head_position())
         try:

@@ -1,32 +1,30 @@
 """``manage.py import_events FILE``: an exported log, positions and ids kept."""
 
 import sys
-from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError, CommandParser
 
 from eventsource_app.management.log_commands import interrupted, stopped_by_signals
-from eventsource_app.management.operating import check_database
+from eventsource_app.management.operating import LogCommand
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.export_line import ImportRefusedError
 from eventsource_app.store.import_lock import TableBusyError
 from eventsource_app.store.importing import CHUNK_LINES, ImportResult, import_events
-from eventsource_app.store.session import log_database
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
         "Imports what export_events wrote: positions, ids and times are kept. After an interruption, run it again: "
         "what is stored already is compared and skipped. A log that does not continue this one is refused."
     )
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("file", metavar="FILE", help="the file to read, or - for standard input")
-        parser.add_argument("--database", default=log_database(), help="the database alias of the log")
         parser.add_argument(
             "--chunk-lines",
             type=_positive,
@@ -35,7 +33,6 @@ class Command(BaseCommand):
         )
 
     def handle(self, *_arguments: Any, file: str, database: str, chunk_lines: int, **_options: Any) -> None:
-        check_database(database)
         state = _State()
         with _sentences(file, state), stopped_by_signals(), _input(file) as lines:
             state.progress.total = _count(lines)

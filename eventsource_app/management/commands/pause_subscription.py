@@ -2,28 +2,22 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
-from eventsource_app.management.operating import add_who, check_database, sentences, who_asks
-from eventsource_app.store.session import log_database
+from eventsource_app.management.operating import OperatorCommand
 from eventsource_app.subscriptions.control import pause
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = "Pauses a subscription: its workers stop after the batch that runs and keep still until it is resumed."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("--reason", default="", help="why, for the others")
-        parser.add_argument("--database", default=log_database())
-        add_who(parser)
 
     def handle(self, *_arguments: Any, **options: Any) -> None:
-        check_database(options["database"])
-        with sentences():
-            change = pause(
-                options["name"], who_asks(options["who"]), options["reason"], using=options["database"]
-            )
+        change = pause(options["name"], options["who"], options["reason"], using=options["database"])
         if not change.changed:
             self.stdout.write(f"{change.subscription} is paused already.")
             return

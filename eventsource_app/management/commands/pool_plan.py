@@ -3,28 +3,23 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
-from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError, InterfaceError
 
 from eventsource_app.checks.readiness import why_away
 from eventsource_app.checks.readiness.connection_rules import connections_fit
 from eventsource_app.checks.readiness.server import server_facts
-from eventsource_app.management.operating import check_alias
-from eventsource_app.store.session import leave_pool, log_database, option
+from eventsource_app.management.operating import DatabaseCommand
+from eventsource_app.store.session import leave_pool, option
 
 TITLES: Final = ("Workload", "Instances", "pool_size", "max_overflow", "Total")
 # The tutorial's table of usual values; its formula: total = (pool_size + max_overflow) * instances.
 USUAL: Final = (("Development", 1, 5, 5), ("Light", 2, 5, 10), ("Medium", 4, 10, 15), ("Heavy", 8, 5, 7))
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Prints the connection arithmetic for this deployment, against the server's max_connections."
 
-    def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("--database", default=log_database(), help="the database alias to ask")
-
     def handle(self, *args: Any, **options: Any) -> None:
-        check_alias(options["database"])
         plan: Mapping[str, int] = option("POOL", {})
         self.stdout.write(as_table(plan))
         self.stdout.write("")

@@ -3,25 +3,23 @@
 from argparse import ArgumentTypeError
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from eventsource_app.http import idempotency, throttles, tokens  # noqa: F401 - register what they forget
-from eventsource_app.management.operating import check_database
-from eventsource_app.store.session import log_database
+from eventsource_app.management.operating import LogCommand
 from eventsource_app.subscriptions.pruning import DEFAULT_DAYS, prune
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = "Deletes what nobody needs any more: closed dead letters, heartbeats of processes that went, idempotency keys after 24 hours, ended API tokens."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--days", type=_days, default=DEFAULT_DAYS, metavar="N", help="keep so many days (default: 30)"
         )
-        parser.add_argument("--database", default=log_database())
 
     def handle(self, *_arguments: Any, **options: Any) -> None:
-        check_database(options["database"])
         for name, count in prune(options["days"], using=options["database"]).items():
             self.stdout.write(f"{name}: {count:,} deleted")
 

@@ -6,25 +6,23 @@ from collections import Counter
 from textwrap import wrap
 from typing import Any, Final
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
 from eventsource_app.checks.readiness import Item, Verdict, checklist, has_failures
-from eventsource_app.management.operating import check_alias
-from eventsource_app.store.session import log_database
+from eventsource_app.management.operating import DatabaseCommand
 
 WIDTH: Final = 130
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Answers the production readiness checklist from the real settings and database."
     requires_system_checks = ()  # it reports; a check that fails must not keep it from that
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("--json", action="store_true", help="one JSON document")
-        parser.add_argument("--database", default=log_database(), help="the database alias of the log")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        check_alias(options["database"])
         items = checklist(options["database"])
         self.stdout.write((as_json if options["json"] else as_table)(items))
         self.stdout.flush()

@@ -2,12 +2,11 @@
 
 from typing import Any, Final
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 
-from eventsource_app.management.operating import add_who, check_database, sentences, who_asks
+from eventsource_app.management.operating import OperatorCommand
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
-from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions import SubscriptionManager
 from eventsource_app.subscriptions.control import declared
 from eventsource_app.subscriptions.rebuilding import (
@@ -23,23 +22,20 @@ LOOK_SECONDS: Final = 0.2
 STATUS_OF_SIGNAL: Final = {"SIGINT": 130, "SIGTERM": 143}
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Empties a read model and closes its dead letters in one transaction, then shows how the workers replay the log; "
         "without a live worker this process replays it. Interrupted, it goes on with the workers; said again, it starts over."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("--no-wait", action="store_true", help="leave the replay to the workers")
-        parser.add_argument("--database", default=log_database())
-        add_who(parser)
 
     def handle(self, *_arguments: Any, **options: Any) -> None:
-        check_database(options["database"])
         name, store = options["name"], EventStore(options["database"])
-        with sentences():
-            begun = rebuild(name, who_asks(options["who"]), store=store)
+        begun = rebuild(name, options["who"], store=store)
         before = (
             "" if begun.previous_state == "running" else f" It was {begun.previous_state} and runs again."
         )

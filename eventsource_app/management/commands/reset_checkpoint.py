@@ -2,33 +2,29 @@
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
-from eventsource_app.management.operating import add_who, check_database, confirm, sentences, who_asks
+from eventsource_app.management.operating import OperatorCommand, confirm
 from eventsource_app.store.event_store import EventStore
-from eventsource_app.store.session import log_database
 from eventsource_app.subscriptions.rebuilding import check_reset, letters_above, reset_checkpoint
 
 
-class Command(BaseCommand):
+class Command(OperatorCommand):
     help = (
         "Puts all partitions of a subscription at one position. The read model stays as it is: what lies above is delivered "
         "(again), what is skipped is never delivered. To start a read model afresh use rebuild_projection."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument("name", metavar="NAME")
         parser.add_argument("--to", type=int, required=True, metavar="POSITION")
         parser.add_argument("--yes", "--no-input", action="store_true", dest="agreed", help="do not ask")
-        parser.add_argument("--database", default=log_database())
-        add_who(parser)
 
     def handle(self, *_arguments: Any, **options: Any) -> None:
-        check_database(options["database"])
         name, to, using = options["name"], options["to"], options["database"]
         store = EventStore(using)
-        with sentences():
-            check_reset(name, to, store=store)
+        check_reset(name, to, store=store)
         closing = letters_above(name, to, using=using)
         confirm(
             name,
@@ -36,8 +32,7 @@ class Command(BaseCommand):
             f"events skipped are never delivered, and {closing} open dead letters above it are closed.",
             agreed=options["agreed"],
         )
-        with sentences():
-            reset = reset_checkpoint(name, to, who_asks(options["who"]), store=store)
+        reset = reset_checkpoint(name, to, options["who"], store=store)
         before = ", ".join(str(position) for position in reset.previous_positions)
         self.stdout.write(
             f"{name} is at {reset.position} now (before: {before}); {reset.closed_letter_count} dead letters were closed."

@@ -2,18 +2,18 @@
 
 import os
 import sys
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, BooleanOptionalAction
+from argparse import SUPPRESS, ArgumentTypeError, BooleanOptionalAction
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError, CommandParser
 
 from eventsource_app.management.autoreload import REASON, CodeWatcher, restart
 from eventsource_app.management.collection import relax_collection
-from eventsource_app.management.operating import check_alias
+from eventsource_app.management.operating import DatabaseCommand
 from eventsource_app.management.stop_request import EARLY
 from eventsource_app.management.supervision import Supervision, worker_command
 from eventsource_app.observability import tracing
@@ -21,7 +21,7 @@ from eventsource_app.observability.pool import log_pool
 from eventsource_app.probes.worker_server import WorkerProbes
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.notifications import close_wake_ups
-from eventsource_app.store.session import leave_pool, log_database, option
+from eventsource_app.store.session import leave_pool, option
 from eventsource_app.subscriptions import ShutdownResult, SubscriptionManager, declared_subscriptions
 from eventsource_app.subscriptions.checkpoints import LEASE_SECONDS
 from eventsource_app.subscriptions.config import ConfigurationError, HealthCheckConfig
@@ -30,10 +30,11 @@ from eventsource_app.subscriptions.partitions import Pin
 MAX_PORT: Final = 65_535
 
 
-class Command(BaseCommand):
+class Command(DatabaseCommand):
     help = "Runs the declared subscriptions until SIGTERM or SIGINT; a second signal ends it at once."
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "names", nargs="*", metavar="NAME", help="only these subscriptions (default: all declared)"
         )
@@ -51,7 +52,6 @@ class Command(BaseCommand):
             help="serve /health* here; process n of N takes P + n - 1",
         )
         parser.add_argument("--heartbeat-file", type=_file, metavar="F", help="touched while the loops move")
-        parser.add_argument("--database", default=log_database(), help="the database alias of the log")
         parser.add_argument(
             "--reload",
             action=BooleanOptionalAction,
@@ -61,7 +61,6 @@ class Command(BaseCommand):
         parser.add_argument("--drain-timeout", type=_seconds, default=None, metavar="S")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        check_alias(options["database"])
         try:
             self._handle(options)
         except ConfigurationError as error:  # a setting, a pin, the database's tables: for somebody to mend

@@ -4,10 +4,9 @@ import json
 import time
 from typing import Any, Final
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import CommandParser
 
-from eventsource_app.management.operating import check_database
-from eventsource_app.store.session import log_database
+from eventsource_app.management.operating import LogCommand
 from eventsource_app.subscriptions.health import HealthFacts, PartitionFacts, health_facts
 
 REFRESH_SECONDS: Final = 1.0
@@ -19,18 +18,17 @@ TITLES: Final = (
 LEFT_ALIGNED: Final = ("subscription", "state", "owner")
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = "Shows every subscription's position, owner, lag, counters and dead letters."
 
     def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
         parser.add_argument(
             "--json", action="store_true", help="one JSON document (with --watch: one a second)"
         )
         parser.add_argument("--watch", action="store_true", help="show it again each second until Ctrl-C")
-        parser.add_argument("--database", default=log_database(), help="the database alias of the log")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        check_database(options["database"])
         render = as_json if options["json"] else as_table
         if not options["watch"]:
             self.stdout.write(render(health_facts(options["database"])))

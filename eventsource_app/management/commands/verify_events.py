@@ -1,29 +1,23 @@
 """``manage.py verify_events``: the log against its own promises."""
 
-from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from eventsource_app.management.log_commands import interrupted, stopped_by_signals
-from eventsource_app.management.operating import check_database
+from eventsource_app.management.operating import LogCommand
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
-from eventsource_app.store.session import log_database
 from eventsource_app.store.verification import verify
 
 
-class Command(BaseCommand):
+class Command(LogCommand):
     help = (
         "Reads the whole log once and checks it: versions without gaps, right slots, readable payloads, "
         "checkpoints not ahead, guards in place. Exit status 1 with one sentence for each finding."
     )
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--database", default=log_database(), help="the database alias of the log")
-
     def handle(self, *_arguments: Any, database: str, **_options: Any) -> None:
-        check_database(database)
         # Positions have gaps, so the head is only about how many events there are.
         progress = Progress("verify_events", "events", EventStore(database).head_position())
         try:
