@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Final, NoReturn, Protocol
 from eventsource_app.events import DomainEvent
 from eventsource_app.exceptions import EventSourceError
 from eventsource_app.store import AppendResult, EventStore, ExpectedVersion, StreamId
-from eventsource_app.store.notifications import close_wake_ups
 from eventsource_app.subscriptions import Projection, SubscriptionConfig, checkpoints
 from eventsource_app.subscriptions.checkpoints import CheckpointRow, Lease
 from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
@@ -23,6 +22,7 @@ from eventsource_app.subscriptions.errors import ErrorCallbacks, log_error
 from eventsource_app.subscriptions.interruptions import WorldError
 from eventsource_app.subscriptions.lane import Page
 from eventsource_app.subscriptions.registry import Subscription, configured, declared_subscriptions
+from eventsource_app.testing.closing import close_own_connections
 from eventsource_app.testing.scenario import Happened
 
 OWNER: Final = "test"
@@ -97,8 +97,8 @@ class ProjectionTestMixin:
 
     @classmethod
     def tearDownClass(cls) -> None:
-        """Let go of the connection that wakes workers: it would hold the test database when that is dropped."""
-        close_wake_ups()
+        """Let go of the test database, which is dropped at the end."""
+        close_own_connections()
         super().tearDownClass()  # type: ignore[misc]
 
 

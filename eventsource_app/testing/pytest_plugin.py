@@ -4,7 +4,7 @@ from collections.abc import Generator
 
 import pytest
 
-from eventsource_app.store.notifications import close_wake_ups
+from eventsource_app.testing.closing import close_own_connections
 from eventsource_app.testing.projecting import CaughtUp, run_to_caught_up
 
 
@@ -22,13 +22,5 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[object]) -> Generator[Non
     """Let go of the test databases before they are dropped: what was made last is undone first."""
     made = yield
     if fixturedef.argname == "django_db_setup":
-        fixturedef.addfinalizer(_let_go)
+        fixturedef.addfinalizer(close_own_connections)
     return made
-
-
-def _let_go() -> None:
-    """Close the connections that wake workers and that wait for read models; each has a thread of its own."""
-    from eventsource_app.http.wait_for import watcher  # only now: Django is set up after `-p` has loaded this
-
-    close_wake_ups()
-    watcher.close()
