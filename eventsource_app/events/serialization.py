@@ -40,7 +40,7 @@ class UnreadableEventError(EventSourceError):
 
 
 class StoredEvent(NamedTuple):
-    """An event as its row has it: text wherever the row is only passed on. The times are quoted JSON strings."""
+    """An event as its row has it: text wherever the row is only passed on. The times are quoted JSON strings, in UTC without saying so."""
 
     event_id: str
     event_type: str
@@ -144,7 +144,7 @@ def prove(event: DomainEvent, data: str, registry: EventRegistry) -> None:
     """Read the payload back once for each class; raises ``InvalidEventError`` for a class whose events would not come back."""
     stored = StoredEvent(
         str(event.event_id), event.event_type, event.schema_version, event.aggregate_version,
-        f'"{event.occurred_at.isoformat()}"', None, None, None, "{}", data, 0, "", "", "",
+        f'"{event.occurred_at.replace(tzinfo=None).isoformat()}"', None, None, None, "{}", data, 0, "", "", "",
     )  # fmt: skip
     try:
         decode(stored, stream_fields(event.aggregate_type, event.aggregate_id), registry)
@@ -190,7 +190,7 @@ def decode(stored: tuple[Any, ...], shared: str, registry: EventRegistry) -> Dom
     # The envelope comes last: where a key stands twice, the last one wins.
     text = (
         f'{data[:-1]}{"" if data == "{}" else ","}"event_id":"{event_id}","event_type":{_quote_name(event_type)},'
-        f'"schema_version":{wanted},"occurred_at":{occurred_at},{shared},"aggregate_version":{aggregate_version},'
+        f'"schema_version":{wanted},"occurred_at":{occurred_at[:-1]}Z",{shared},"aggregate_version":{aggregate_version},'
         f'"correlation_id":{"null" if correlation_id is None else _quote(correlation_id)},'
         f'"causation_id":{"null" if causation_id is None else _quote(causation_id)},'
         f'"actor_id":{"null" if actor_id is None else _quote(actor_id)},"metadata":{metadata}}}'
