@@ -5,13 +5,14 @@ one JSON text and validates it once, in JSON mode, so that bytes, strict fields 
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from math import isfinite
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from pydantic import SecretBytes, SecretStr, ValidationError
+from pydantic import Secret, SecretBytes, SecretStr, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from eventsource_app.events.event import ENVELOPE, DomainEvent
@@ -22,7 +23,8 @@ DEFAULT_MAX_EVENT_BYTES = 1024 * 1024
 MAX_FIELDS = 5_000
 MAX_DEPTH = 64
 _ENVELOPE = set(ENVELOPE)  # the serializer takes a set only
-_SECRET = (SecretStr, SecretBytes)
+_SECRET = (Secret, SecretStr, SecretBytes)
+_MASK = "*" * 10
 MAX_DIGITS = 4_300
 TOO_MANY_DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS}}}")
 
@@ -68,6 +70,8 @@ def encode_payload(event: DomainEvent, max_bytes: int = DEFAULT_MAX_EVENT_BYTES)
     _check_text(event, "payload", data, max_bytes)
     if "null" in data:
         _check_nulls(event)
+    if _MASK in data:
+        _check_masks(event)
     if metadata != "{}":
         _check_text(event, "metadata", metadata, max_bytes)
     return data, metadata
@@ -95,13 +99,24 @@ def _check_text(event: DomainEvent, part: str, text: str, max_bytes: int) -> Non
 
 def _check_nulls(event: DomainEvent) -> None:
     """A model inside the event writes NaN and infinity as null, unless its own configuration says otherwise."""
-    level: list[Any] = [event.__pydantic_serializer__.to_python(event, exclude=_ENVELOPE, warnings=False)]
-    while level:
-        if any(isinstance(item, float) and not isfinite(item) for item in level):
+    payload = event.__pydantic_serializer__.to_python(event, exclude=_ENVELOPE, warnings=False)
+    if any(isinstance(item, float) and not isfinite(item) for item in _parts(payload)):
+        raise InvalidEventError(
+            f"The payload of event {event.event_type!r} ({event.event_id}) has NaN or infinity, which JSON cannot keep."
+        )
+
+
+def _check_masks(event: DomainEvent) -> None:
+    """A secret, at any depth, is written as asterisks, unless its field has a serializer that says otherwise."""
+    serializer = event.__pydantic_serializer__
+    for name, _ in event:
+        if name in ENVELOPE or _MASK.encode() not in serializer.to_json(event, include={name}):
+            continue
+        if any(isinstance(item, _SECRET) for item in _parts(serializer.to_python(event, include={name}))):
             raise InvalidEventError(
-                f"The payload of event {event.event_type!r} ({event.event_id}) has NaN or infinity, which JSON cannot keep."
+                f"Field {name!r} of event {event.event_type!r} is masked when it is written, so it would never come back; "
+                "give it a serializer for JSON that does not mask it, or store a reference."
             )
-        level = [child for item in level for child in _children(item)]
 
 
 def _is_suspicious(text: str) -> bool:
@@ -134,6 +149,14 @@ def _check_value(who: str, value: Any) -> None:
     raise InvalidEventError(f"{who} is nested deeper than {MAX_DEPTH} levels; flatten it.")
 
 
+def _parts(value: Any) -> Iterator[Any]:
+    """Give the value and everything in it."""
+    level = [value]
+    while level:
+        yield from level
+        level = [child for item in level for child in _children(item)]
+
+
 def _children(item: Any) -> list[Any]:
     if isinstance(item, dict):
         return [*item.keys(), *item.values()]
@@ -150,13 +173,10 @@ def prove(event: DomainEvent, data: str, registry: EventRegistry) -> None:
         decode(stored, stream_fields(event.aggregate_type, event.aggregate_id), registry)
     except UnreadableEventError as error:
         raise InvalidEventError(f"{error}; it would be stored and never come back.") from error
-    fields = type(event).model_fields
-    lost = [
-        name for name, field in fields.items() if field.exclude or isinstance(getattr(event, name), _SECRET)
-    ]
+    lost = [name for name, field in type(event).model_fields.items() if field.exclude]
     if lost:
         raise InvalidEventError(
-            f"Field {lost[0]!r} of event {event.event_type!r} is excluded or masked when it is written, so it would never come back."
+            f"Field {lost[0]!r} of event {event.event_type!r} is excluded when it is written, so it would never come back."
         )
     registry.proven.add(type(event))
 

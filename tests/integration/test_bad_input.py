@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import transaction
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, field_serializer
 from pytest_django import Settings
 
 from eventsource_app.events import DomainEvent, EventRegistry, InvalidEventError, UnknownEventTypeError
@@ -203,6 +203,47 @@ def test_a_class_whose_events_would_not_come_back_is_refused(
         with pytest.raises(InvalidEventError, match=sentence):
             EventStore(registry=mine).append(STREAM, [event], ExpectedVersion.NO_STREAM)
     assert Event.objects.count() == 0
+
+
+class Key(BaseModel):
+    secret: SecretStr
+
+
+class KeysHappened(DomainEvent):
+    aggregate_type: str = ACCOUNT
+    keys: list[Key] = []
+    text: str = ""
+
+
+class SaidHappened(DomainEvent):
+    aggregate_type: str = ACCOUNT
+    said: SecretStr
+    stars: str = "*" * 10
+
+    @field_serializer("said", when_used="json")
+    def say(self, said: SecretStr) -> str:
+        return said.get_secret_value()
+
+
+def test_a_masked_secret_is_refused_wherever_it_is_and_whichever_event_has_it_first() -> None:
+    mine = EventRegistry()
+    mine.register(KeysHappened)
+    store, place = EventStore(registry=mine), {"aggregate_id": STREAM.aggregate_id}
+    store.append(
+        STREAM, [KeysHappened(**place, aggregate_version=1, text="*" * 12)], ExpectedVersion.NO_STREAM
+    )
+    keyed = KeysHappened(**place, aggregate_version=2, keys=[Key(secret=SecretStr("hush"))])
+    with pytest.raises(InvalidEventError, match=r"Field 'keys' .* is masked .* never come back"):
+        store.append(STREAM, [keyed], ExpectedVersion.exact(1))
+    assert Event.objects.count() == 1
+
+
+def test_a_secret_that_its_serializer_writes_is_kept() -> None:
+    mine = EventRegistry()
+    mine.register(SaidHappened)
+    event = SaidHappened(aggregate_id=STREAM.aggregate_id, aggregate_version=1, said=SecretStr("aloud"))
+    EventStore(registry=mine).append(STREAM, [event], ExpectedVersion.NO_STREAM)
+    assert [recorded.event for recorded in EventStore(registry=mine).read_stream(STREAM)] == [event]
 
 
 def test_what_the_database_refuses_is_a_sentence_too(monkeypatch: pytest.MonkeyPatch) -> None:
