@@ -178,6 +178,12 @@ def prove(event: DomainEvent, data: str, registry: EventRegistry) -> None:
         raise InvalidEventError(
             f"Field {lost[0]!r} of event {event.event_type!r} is excluded when it is written, so it would never come back."
         )
+    hidden = sorted(ENVELOPE & from_json(data).keys())
+    if hidden:
+        raise InvalidEventError(
+            f"Event {event.event_type!r} writes {', '.join(hidden)} into its payload, where the envelope's fields of these names "
+            "hide them, so they would never come back; write them by other names."
+        )
     registry.proven.add(type(event))
 
 

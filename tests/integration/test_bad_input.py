@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import transaction
-from pydantic import BaseModel, Field, SecretStr, field_serializer
+from pydantic import BaseModel, Field, SecretStr, field_serializer, model_serializer
 from pytest_django import Settings
 
 from eventsource_app.events import DomainEvent, EventRegistry, InvalidEventError, UnknownEventTypeError
@@ -183,10 +183,26 @@ class KeyedHappened(DomainEvent):
     by_place: dict[tuple[int, int], str]
 
 
+class OverloadedHappened(DomainEvent, serialize_by_alias=True):
+    aggregate_type: str = ACCOUNT
+    who: str = Field(default="nobody", serialization_alias="actor_id")
+
+
+class EverythingWritten(DomainEvent):
+    aggregate_type: str = ACCOUNT
+    amount: int
+
+    @model_serializer
+    def write(self) -> dict[str, Any]:
+        return dict(self)
+
+
 @pytest.mark.parametrize(
     ("event_class", "payload", "sentence"),
     [
         (MaskedHappened, {"secret": "hush"}, "Field 'secret' .* never come back"),
+        (OverloadedHappened, {"who": "Ada"}, "writes actor_id into its payload.* never come back"),
+        (EverythingWritten, {"amount": 3}, "writes actor_id, aggregate_id, .* into its payload"),
         (ExcludedHappened, {"left_out": 3}, "Field 'left_out' .* never come back"),
         (KeyedHappened, {"by_place": {(1, 2): "a"}}, "by_place.* never come back"),
     ],
