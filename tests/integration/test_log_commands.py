@@ -254,6 +254,12 @@ def test_an_interrupted_verification_is_one_sentence(monkeypatch: pytest.MonkeyP
     assert error.returncode == 143
 
 
+@pytest.mark.parametrize("number", ["0", "-1", "many", "1.5"])
+def test_a_chunk_of_no_lines_is_refused_by_what_is_wrong_with_it(number: str) -> None:
+    sentence = f"Error: argument --chunk-lines: {number!r} is not a number of lines from 1"
+    assert str(_refused("import_events", "-", f"--chunk-lines={number}")) == sentence
+
+
 def test_a_refused_import_says_what_it_stored_before(log: bytes, tmp_path: Path) -> None:
     lines = log.splitlines(keepends=True)
     file = tmp_path / "log.jsonl"

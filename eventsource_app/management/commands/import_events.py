@@ -1,7 +1,7 @@
 """``manage.py import_events FILE``: an exported log, positions and ids kept."""
 
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,7 +29,7 @@ class Command(BaseCommand):
         parser.add_argument("--database", default=log_database(), help="the database alias of the log")
         parser.add_argument(
             "--chunk-lines",
-            type=_positive,
+            type=_line_count,
             default=CHUNK_LINES,
             help="lines per transaction (default: %(default)s)",
         )
@@ -77,10 +77,9 @@ def _sentences(file: str, state: _State) -> Iterator[None]:
         raise interrupted(interrupt, f"{state.so_far}; run it again to go on from there") from None
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
+def _line_count(text: str) -> int:
+    if not text.isdecimal() or (number := int(text)) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a number of lines from 1")
     return number
 
 
