@@ -298,6 +298,14 @@ def test_a_negative_limit_is_refused() -> None:
         a_store().read_all(limit=-1)
 
 
+@pytest.mark.parametrize("option", ["event_types", "aggregate_types"])
+def test_one_name_where_a_list_is_asked_for_is_refused(option: str) -> None:
+    """Taken for a list of its letters it would find nothing, in silence."""
+    filters: dict[str, Any] = {option: "Account"}
+    with pytest.raises(ValueError, match=f"{option}='Account' cannot be: use a list of names"):
+        a_store().read_all(**filters)
+
+
 @pytest.mark.parametrize("aggregate_type", ["", "x" * 201, "a\0b"])
 def test_an_impossible_aggregate_type_is_refused(aggregate_type: str) -> None:
     stream = StreamId(aggregate_type, uuid4())
