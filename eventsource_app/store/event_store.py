@@ -97,6 +97,8 @@ class EventStore:
 
     def stream_version(self, stream: StreamId) -> int:
         """Return the version of the stream's last event, 0 where there is no such stream."""
+        if "\0" in stream.aggregate_type:
+            return 0  # no stream can have such a name, and the driver would refuse it
         rows = fetch_all(self.using, STREAM_VERSION, (stream.aggregate_id, stream.aggregate_type))
         return int(rows[0][0]) if rows else 0
 

@@ -282,6 +282,7 @@ def test_a_name_with_nul_is_no_other_stream(in_transaction: bool) -> None:
     store.append(stream, [paid_in(stream)], ExpectedVersion.NO_STREAM)
     with transaction.atomic() if in_transaction else nullcontext():
         assert store.read_stream(StreamId(f"{ACCOUNT}\0evil", stream.aggregate_id)) == []
+        assert store.stream_version(StreamId(f"{ACCOUNT}\0evil", stream.aggregate_id)) == 0
 
 
 def test_versions_beyond_the_column_are_just_not_there() -> None:
