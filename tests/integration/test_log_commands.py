@@ -205,6 +205,16 @@ def test_an_interrupted_import_says_how_far_it_came(
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.parametrize("letter", ["x", "\N{LATIN SMALL LETTER U WITH DIAERESIS}", "\N{GRINNING FACE}"])
+def test_a_file_may_have_the_longest_name_that_a_folder_takes(
+    letter: str, log: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / (letter * (255 // len(letter.encode())))
+    _run("export_events", file)
+    assert file.read_bytes() == log
+    assert list(tmp_path.iterdir()) == [file]
+
+
 @pytest.mark.parametrize(("number", "status"), SIGNALS)
 def test_an_interrupted_export_leaves_the_file_as_it_was(
     number: signal.Signals, status: int, log: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
