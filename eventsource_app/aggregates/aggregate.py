@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Generic, TypeVar, cast
+from typing import ClassVar, Generic, TypeVar, cast, get_args, get_origin
 from uuid import UUID
 
 from eventsource_app.events.event import DomainEvent
@@ -106,11 +106,25 @@ class AggregateRoot(ABC, Generic[State]):
 
 def state_type_of(aggregate_class: type[AggregateRoot[State]]) -> type[State]:
     """Return the ``State`` in ``class Order(AggregateRoot[State])``; raises ``TypeError`` where none is given."""
-    for base in aggregate_class.__mro__:
-        for generic in getattr(base, "__orig_bases__", ()):
-            arguments = getattr(generic, "__args__", ())
-            if arguments and not isinstance(arguments[0], TypeVar):
-                return cast("type[State]", arguments[0])
-    raise TypeError(
-        f"{aggregate_class.__name__} must say its state: class {aggregate_class.__name__}(AggregateRoot[State])."
-    )
+    state = _state_argument(aggregate_class)
+    if state is None or isinstance(state, TypeVar):
+        raise TypeError(
+            f"{aggregate_class.__name__} must say its state: class {aggregate_class.__name__}(AggregateRoot[State])."
+        )
+    return cast("type[State]", state)
+
+
+def _state_argument(aggregate_class: type) -> object:
+    """Follow the bases that are aggregates up to ``AggregateRoot[…]``: others may have type arguments of their own."""
+    found: object = None
+    for base in aggregate_class.__dict__.get("__orig_bases__", aggregate_class.__bases__):
+        origin, arguments = get_origin(base) or base, get_args(base)
+        if not (isinstance(origin, type) and issubclass(origin, AggregateRoot)):
+            continue
+        state = State if origin is AggregateRoot else _state_argument(origin)
+        if arguments and isinstance(state, TypeVar):
+            state = arguments[getattr(origin, "__parameters__", ()).index(state)]
+        if state is not None and not isinstance(state, TypeVar):
+            return state
+        found = state
+    return found

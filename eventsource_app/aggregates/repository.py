@@ -158,7 +158,9 @@ class AggregateRepository(Generic[Aggregate]):
         return tracing.spans if self.enable_tracing else None
 
     def _in_transaction(self) -> bool:
-        return connections[self._store.using].in_atomic_block
+        """Say whether what the caller did before could be lost with the connection: with autocommit off it always could."""
+        connection = connections[self._store.using]
+        return connection.in_atomic_block or (connection.connection is not None and not connection.autocommit)
 
     def _connection_is_usable(self) -> bool:
         connection = connections[self._store.using]

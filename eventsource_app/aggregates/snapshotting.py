@@ -54,7 +54,7 @@ class Snapshotter(Generic[State]):
         doubt = self._doubt(snapshot, recorded)
         if doubt is None:
             try:
-                state = self._states.validate_json(snapshot.state)
+                state = self._read(snapshot.state)
             except Exception as error:  # whatever the state's own validators raise
                 doubt = f"its state cannot be read ({type(error).__name__})"
         if doubt is not None:
@@ -135,13 +135,17 @@ class Snapshotter(Generic[State]):
         """Return the state as JSON text, which ``restore`` reads as this very state."""
         text = self._states.dump_json(state).decode()
         try:
-            restored = self._states.validate_json(text)
+            restored = self._read(text)
         except Exception as error:  # whatever the state's own validators raise
             raise UnfaithfulSnapshotError(
                 f"The {type(state).__qualname__} cannot be read back from its JSON ({type(error).__name__})."
             ) from error
         _check_same(state, restored)
         return text
+
+    def _read(self, state: str) -> State:
+        """Read a state by its fields' names, as it was written, and by their aliases, as its class may say."""
+        return self._states.validate_json(state, by_name=True)
 
     def _save(self, stream: StreamId, snapshot: StoredSnapshot) -> None:
         try:

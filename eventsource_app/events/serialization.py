@@ -5,13 +5,14 @@ one JSON text and validates it once, in JSON mode, so that bytes, strict fields 
 """
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
 from math import isfinite
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from pydantic import SecretBytes, SecretStr, ValidationError
+from pydantic import Secret, SecretBytes, SecretStr, ValidationError
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 from eventsource_app.events.event import ENVELOPE, DomainEvent
@@ -22,7 +23,8 @@ DEFAULT_MAX_EVENT_BYTES = 1024 * 1024
 MAX_FIELDS = 5_000
 MAX_DEPTH = 64
 _ENVELOPE = set(ENVELOPE)  # the serializer takes a set only
-_SECRET = (SecretStr, SecretBytes)
+_SECRET = (Secret, SecretStr, SecretBytes)
+_MASK = "*" * 10
 MAX_DIGITS = 4_300
 TOO_MANY_DIGITS = re.compile(rf"[0-9]{{{MAX_DIGITS}}}")
 
@@ -40,7 +42,7 @@ class UnreadableEventError(EventSourceError):
 
 
 class StoredEvent(NamedTuple):
-    """An event as its row has it: text wherever the row is only passed on. The times are quoted JSON strings."""
+    """An event as its row has it: text wherever the row is only passed on. The times are quoted JSON strings, in UTC without saying so."""
 
     event_id: str
     event_type: str
@@ -68,6 +70,8 @@ def encode_payload(event: DomainEvent, max_bytes: int = DEFAULT_MAX_EVENT_BYTES)
     _check_text(event, "payload", data, max_bytes)
     if "null" in data:
         _check_nulls(event)
+    if _MASK in data:
+        _check_masks(event)
     if metadata != "{}":
         _check_text(event, "metadata", metadata, max_bytes)
     return data, metadata
@@ -95,13 +99,24 @@ def _check_text(event: DomainEvent, part: str, text: str, max_bytes: int) -> Non
 
 def _check_nulls(event: DomainEvent) -> None:
     """A model inside the event writes NaN and infinity as null, unless its own configuration says otherwise."""
-    level: list[Any] = [event.__pydantic_serializer__.to_python(event, exclude=_ENVELOPE, warnings=False)]
-    while level:
-        if any(isinstance(item, float) and not isfinite(item) for item in level):
+    payload = event.__pydantic_serializer__.to_python(event, exclude=_ENVELOPE, warnings=False)
+    if any(isinstance(item, float) and not isfinite(item) for item in _parts(payload)):
+        raise InvalidEventError(
+            f"The payload of event {event.event_type!r} ({event.event_id}) has NaN or infinity, which JSON cannot keep."
+        )
+
+
+def _check_masks(event: DomainEvent) -> None:
+    """A secret, at any depth, is written as asterisks, unless its field has a serializer that says otherwise."""
+    serializer = event.__pydantic_serializer__
+    for name, _ in event:
+        if name in ENVELOPE or _MASK.encode() not in serializer.to_json(event, include={name}):
+            continue
+        if any(isinstance(item, _SECRET) for item in _parts(serializer.to_python(event, include={name}))):
             raise InvalidEventError(
-                f"The payload of event {event.event_type!r} ({event.event_id}) has NaN or infinity, which JSON cannot keep."
+                f"Field {name!r} of event {event.event_type!r} is masked when it is written, so it would never come back; "
+                "give it a serializer for JSON that does not mask it, or store a reference."
             )
-        level = [child for item in level for child in _children(item)]
 
 
 def _is_suspicious(text: str) -> bool:
@@ -134,6 +149,14 @@ def _check_value(who: str, value: Any) -> None:
     raise InvalidEventError(f"{who} is nested deeper than {MAX_DEPTH} levels; flatten it.")
 
 
+def _parts(value: Any) -> Iterator[Any]:
+    """Give the value and everything in it."""
+    level = [value]
+    while level:
+        yield from level
+        level = [child for item in level for child in _children(item)]
+
+
 def _children(item: Any) -> list[Any]:
     if isinstance(item, dict):
         return [*item.keys(), *item.values()]
@@ -144,19 +167,22 @@ def prove(event: DomainEvent, data: str, registry: EventRegistry) -> None:
     """Read the payload back once for each class; raises ``InvalidEventError`` for a class whose events would not come back."""
     stored = StoredEvent(
         str(event.event_id), event.event_type, event.schema_version, event.aggregate_version,
-        f'"{event.occurred_at.isoformat()}"', None, None, None, "{}", data, 0, "", "", "",
+        f'"{event.occurred_at.replace(tzinfo=None).isoformat()}"', None, None, None, "{}", data, 0, "", "", "",
     )  # fmt: skip
     try:
         decode(stored, stream_fields(event.aggregate_type, event.aggregate_id), registry)
     except UnreadableEventError as error:
         raise InvalidEventError(f"{error}; it would be stored and never come back.") from error
-    fields = type(event).model_fields
-    lost = [
-        name for name, field in fields.items() if field.exclude or isinstance(getattr(event, name), _SECRET)
-    ]
+    lost = [name for name, field in type(event).model_fields.items() if field.exclude]
     if lost:
         raise InvalidEventError(
-            f"Field {lost[0]!r} of event {event.event_type!r} is excluded or masked when it is written, so it would never come back."
+            f"Field {lost[0]!r} of event {event.event_type!r} is excluded when it is written, so it would never come back."
+        )
+    hidden = sorted(ENVELOPE & from_json(data).keys())
+    if hidden:
+        raise InvalidEventError(
+            f"Event {event.event_type!r} writes {', '.join(hidden)} into its payload, where the envelope's fields of these names "
+            "hide them, so they would never come back; write them by other names."
         )
     registry.proven.add(type(event))
 
@@ -190,7 +216,7 @@ def decode(stored: tuple[Any, ...], shared: str, registry: EventRegistry) -> Dom
     # The envelope comes last: where a key stands twice, the last one wins.
     text = (
         f'{data[:-1]}{"" if data == "{}" else ","}"event_id":"{event_id}","event_type":{_quote_name(event_type)},'
-        f'"schema_version":{wanted},"occurred_at":{occurred_at},{shared},"aggregate_version":{aggregate_version},'
+        f'"schema_version":{wanted},"occurred_at":{occurred_at[:-1]}Z",{shared},"aggregate_version":{aggregate_version},'
         f'"correlation_id":{"null" if correlation_id is None else _quote(correlation_id)},'
         f'"causation_id":{"null" if causation_id is None else _quote(causation_id)},'
         f'"actor_id":{"null" if actor_id is None else _quote(actor_id)},"metadata":{metadata}}}'

@@ -63,5 +63,9 @@ class UpcasterChain:
             step = self._steps.get((event_type, version))
             if step is None:
                 raise UpcasterGapError(event_type, version, wanted)
-            payload = step(payload)
+            lifted: object = step(payload)
+            if not isinstance(lifted, dict):  # a return that was forgotten
+                kind = type(lifted).__name__  # no more of it: payloads stay out of logs
+                raise TypeError(f"from schema version {version} it returned a {kind}, not a dict")
+            payload = lifted
         return payload

@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from django.db import DataError, IntegrityError
+from django.db import DatabaseError, DataError, IntegrityError
 from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import errors as pg_errors
 
 from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_VERSION, DomainEvent, is_storable_name
 from eventsource_app.events.registry import EventRegistry, same_source
 from eventsource_app.events.serialization import InvalidEventError, encode_payload, prove
+from eventsource_app.exceptions import EventSourceError
 from eventsource_app.store.fence import HOLDS_FENCE, TAKES_FENCE
 from eventsource_app.store.hot_statements import HotStatement, fetch_hot
 from eventsource_app.store.session import Row, fetch_all, fetch_one, violated_constraint
@@ -96,17 +97,12 @@ def send(connection: BaseDatabaseWrapper, append: PreparedAppend) -> AppendResul
     """Store it by a ``usable_connection``; raises ``WrongExpectedVersionError`` or ``DuplicateEventError``, with nothing stored."""
     try:
         outcome, version, position = _call(connection, append)
-    except IntegrityError as error:
+    except DatabaseError as error:
         _mark_broken(connection)
-        if violated_constraint(error) == EVENT_ID_CONSTRAINT:
-            raise DuplicateEventError(_taken_id(error, append), append.stream) from error
-        raise
-    except DataError as error:
-        _mark_broken(connection)
-        reason = str(error).partition("\n")[0]
-        raise InvalidEventError(
-            f"The database refuses an event for stream {append.stream}: {reason}."
-        ) from error
+        refusal = _refusal(error, append)
+        if refusal is None:
+            raise
+        raise refusal from error
     except UnicodeEncodeError as error:
         raise InvalidEventError(
             f"A name of an event for stream {append.stream} is no text: {error}."
@@ -117,6 +113,16 @@ def send(connection: BaseDatabaseWrapper, append: PreparedAppend) -> AppendResul
         taken = fetch_all(connection.alias, FIND_TAKEN_ID, (list(append.event_ids),))
         raise DuplicateEventError(taken[0][0] if taken else append.event_ids[0], append.stream)
     return AppendResult(version, position, repeated=outcome == "repeated")
+
+
+def _refusal(error: DatabaseError, append: PreparedAppend) -> EventSourceError | None:
+    """Return what the database's error says of the events; ``None`` where it says nothing of them."""
+    if isinstance(error, IntegrityError) and violated_constraint(error) == EVENT_ID_CONSTRAINT:
+        return DuplicateEventError(_taken_id(error, append), append.stream)
+    if isinstance(error, DataError):
+        reason = str(error).partition("\n")[0]
+        return InvalidEventError(f"The database refuses an event for stream {append.stream}: {reason}.")
+    return None
 
 
 def _mark_broken(connection: BaseDatabaseWrapper) -> None:

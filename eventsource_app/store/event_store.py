@@ -97,6 +97,8 @@ class EventStore:
 
     def stream_version(self, stream: StreamId) -> int:
         """Return the version of the stream's last event, 0 where there is no such stream."""
+        if "\0" in stream.aggregate_type:
+            return 0  # no stream can have such a name, and the driver would refuse it
         rows = fetch_all(self.using, STREAM_VERSION, (stream.aggregate_id, stream.aggregate_type))
         return int(rows[0][0]) if rows else 0
 
@@ -113,7 +115,7 @@ class EventStore:
         ``partition`` is (index, count). Call again with the last position to go on; an empty list is the log's end.
         """
         _check_limit(limit)
-        feed_filter = FeedFilter(type_names(event_types), _names(aggregate_types), partition)
+        feed_filter = FeedFilter(type_names(event_types), _aggregate_type_names(aggregate_types), partition)
         bound = fence.read_bound(self.using).bound
         found: list[RecordedEvent] = []
         while after < bound and len(found) < limit:
@@ -192,8 +194,18 @@ def type_names(event_types: Types | None) -> tuple[str, ...] | None:
     """Return the names of event types given as names or as classes."""
     if event_types is None:
         return None
+    _check_no_text("event_types", event_types)
     return tuple(t if isinstance(t, str) else str(t.declared("event_type")) for t in event_types)
 
 
-def _names(names: Iterable[str] | None) -> tuple[str, ...] | None:
-    return None if names is None else tuple(names)
+def _aggregate_type_names(aggregate_types: Iterable[str] | None) -> tuple[str, ...] | None:
+    if aggregate_types is None:
+        return None
+    _check_no_text("aggregate_types", aggregate_types)
+    return tuple(aggregate_types)
+
+
+def _check_no_text(name: str, value: object) -> None:
+    """One name is an iterable of its letters, and no event has those for its type."""
+    if isinstance(value, str):
+        raise ValueError(f"{name}={value!r} cannot be: use a list of names.")

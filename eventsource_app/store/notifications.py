@@ -62,7 +62,12 @@ class WakeUps:
             if self._thread is not None:
                 return
             self._thread = threading.Thread(target=self._run, name="eventsource-wake-ups", daemon=True)
-            self._thread.start()
+            try:
+                self._thread.start()
+            except RuntimeError as error:
+                # No thread is left, or the interpreter ends. The append has been committed, so it must not seem to fail.
+                self._thread = None
+                _tell_lost(error)
 
     def _run(self) -> None:
         try:
@@ -75,9 +80,7 @@ class WakeUps:
                     busy = self._pending.is_set()
                     window = min(window * 2, BUSY_WINDOW_SECONDS) if busy else WINDOW_SECONDS
         except (psycopg.Error, OSError) as error:
-            logger.warning(
-                "Wake-up not sent; workers find the events by polling", extra={"error_message": str(error)}
-            )
+            _tell_lost(error)
         finally:
             self._thread = None
 
@@ -96,6 +99,12 @@ def _notify(connection: psycopg.Connection[Any], channels: list[str]) -> None:
     result = connection.pgconn.exec_("; ".join(f"NOTIFY {channel}" for channel in channels).encode())
     if result.status != ExecStatus.COMMAND_OK:
         raise psycopg.OperationalError(connection.pgconn.get_error_message())
+
+
+def _tell_lost(error: Exception) -> None:
+    logger.warning(
+        "Wake-up not sent; workers find the events by polling", extra={"error_message": str(error)}
+    )
 
 
 def connect(using: str) -> psycopg.Connection[Any]:

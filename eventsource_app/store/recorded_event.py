@@ -9,12 +9,14 @@ from eventsource_app.events.registry import EventRegistry, default_registry
 from eventsource_app.events.serialization import StoredEvent, decode, stream_fields
 from eventsource_app.store.session import Row
 
+# In UTC whatever the session's zone: there 1870 may lie seconds off the minute, and year 1 before Christ. No zone is looked up.
+_UTC: Final = "to_json({0} AT TIME ZONE INTERVAL '0')"
 # For a ``TextCursor``: what is only handed on to the decoder stays text.
 COLUMNS_OF_STREAM: Final = (
-    "event_id, event_type, schema_version, aggregate_version, to_json(occurred_at), correlation_id, causation_id, "
+    f"event_id, event_type, schema_version, aggregate_version, {_UTC.format('occurred_at')}, correlation_id, causation_id, "
     "actor_id, metadata, data, position"
 )
-COLUMNS: Final = f"{COLUMNS_OF_STREAM}, aggregate_type, aggregate_id, to_json(recorded_at)"
+COLUMNS: Final = f"{COLUMNS_OF_STREAM}, aggregate_type, aggregate_id, {_UTC.format('recorded_at')}"
 
 
 class RecordedEvent:
@@ -55,7 +57,7 @@ class RecordedEvent:
     def recorded_at(self) -> datetime:
         if self._recorded_at is None:
             assert self._stored is not None  # noqa: S101 - one of the two is always there
-            self._recorded_at = datetime.fromisoformat(self._stored.recorded_at[1:-1])
+            self._recorded_at = datetime.fromisoformat(f"{self._stored.recorded_at[1:-1]}Z")
         return self._recorded_at
 
     @property

@@ -84,6 +84,8 @@ def execute(using: str, sql: str, params: Params = ()) -> int:
 def usable_connection(using: str) -> BaseDatabaseWrapper:
     """Return Django's connection, open; raises ``TransactionManagementError`` in a transaction that is broken already."""
     connection = connections[using]
+    if not vars(connection)["health_check_done"]:
+        connection.close_if_health_check_failed()  # as before any cursor of Django's own: once in a request
     if connection.connection is None:
         connection.ensure_connection()
     connection.validate_no_broken_transaction()

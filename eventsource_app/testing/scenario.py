@@ -32,7 +32,7 @@ class Happened:
     def at(self, aggregate_type: str, aggregate_id: UUID, version: int) -> DomainEvent:
         """Return the event as the one at ``version`` of that aggregate."""
         place = {"aggregate_type": aggregate_type, "aggregate_id": aggregate_id, "aggregate_version": version}
-        return self.event_class.model_validate({**place, **self.fields})
+        return self.event_class.model_validate({**place, **self.fields}, by_name=True)
 
 
 def happened(event_class: type[DomainEvent], **fields: Any) -> Happened:

@@ -1,13 +1,23 @@
 """Events and the caller's own rows commit together or vanish together."""
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pytest
 from django.contrib.auth.models import Group
-from django.db import InternalError, connection, transaction
+from django.db import InternalError, OperationalError, connection, transaction
 from django.db.transaction import TransactionManagementError
 
 from eventsource_app.events import InvalidEventError
 from eventsource_app.models import Event
-from eventsource_app.store import DuplicateEventError, ExpectedVersion, WrongExpectedVersionError, appending
+from eventsource_app.store import (
+    DuplicateEventError,
+    ExpectedVersion,
+    StreamId,
+    WrongExpectedVersionError,
+    appending,
+)
 from tests.builders import a_store, a_stream, paid_in, payments
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -117,6 +127,47 @@ def test_a_transaction_that_an_error_has_ended_is_not_committed_in_silence(
             store.stream_version(other)
         transaction.set_rollback(True)
     assert store.stream_version(other) == 0
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("limit", ["lock_timeout", "statement_timeout"])
+def test_a_limit_that_an_append_has_met_is_not_committed_in_silence(limit: str, count: int) -> None:
+    """Another append of the same stream runs for longer than this one may wait."""
+    store, stream = a_store(), a_stream()
+    with another_transaction_that_appends(stream):
+        with transaction.atomic():
+            Group.objects.create(name="mine")
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT set_config(%s, '100ms', true)", [limit])
+            with pytest.raises(OperationalError):
+                store.append(stream, payments(stream, count), ExpectedVersion.NO_STREAM)
+            with pytest.raises(TransactionManagementError):
+                Group.objects.exists()
+        assert not Group.objects.exists()
+    assert store.stream_version(stream) == 1
+
+
+@contextmanager
+def another_transaction_that_appends(stream: StreamId) -> Iterator[None]:
+    appended, over = threading.Event(), threading.Event()
+
+    def run() -> None:
+        try:
+            with transaction.atomic():
+                a_store().append(stream, [paid_in(stream)], ExpectedVersion.NO_STREAM)
+                appended.set()
+                over.wait(30)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        assert appended.wait(30)
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 def test_ones_own_running_append_does_not_hide_ones_own_events() -> None:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 from django.db import transaction
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, Field, SecretStr, field_serializer, model_serializer
 from pytest_django import Settings
 
 from eventsource_app.events import DomainEvent, EventRegistry, InvalidEventError, UnknownEventTypeError
@@ -183,10 +183,26 @@ class KeyedHappened(DomainEvent):
     by_place: dict[tuple[int, int], str]
 
 
+class OverloadedHappened(DomainEvent, serialize_by_alias=True):
+    aggregate_type: str = ACCOUNT
+    who: str = Field(default="nobody", serialization_alias="actor_id")
+
+
+class EverythingWritten(DomainEvent):
+    aggregate_type: str = ACCOUNT
+    amount: int
+
+    @model_serializer
+    def write(self) -> dict[str, Any]:
+        return dict(self)
+
+
 @pytest.mark.parametrize(
     ("event_class", "payload", "sentence"),
     [
         (MaskedHappened, {"secret": "hush"}, "Field 'secret' .* never come back"),
+        (OverloadedHappened, {"who": "Ada"}, "writes actor_id into its payload.* never come back"),
+        (EverythingWritten, {"amount": 3}, "writes actor_id, aggregate_id, .* into its payload"),
         (ExcludedHappened, {"left_out": 3}, "Field 'left_out' .* never come back"),
         (KeyedHappened, {"by_place": {(1, 2): "a"}}, "by_place.* never come back"),
     ],
@@ -203,6 +219,47 @@ def test_a_class_whose_events_would_not_come_back_is_refused(
         with pytest.raises(InvalidEventError, match=sentence):
             EventStore(registry=mine).append(STREAM, [event], ExpectedVersion.NO_STREAM)
     assert Event.objects.count() == 0
+
+
+class Key(BaseModel):
+    secret: SecretStr
+
+
+class KeysHappened(DomainEvent):
+    aggregate_type: str = ACCOUNT
+    keys: list[Key] = []
+    text: str = ""
+
+
+class SaidHappened(DomainEvent):
+    aggregate_type: str = ACCOUNT
+    said: SecretStr
+    stars: str = "*" * 10
+
+    @field_serializer("said", when_used="json")
+    def say(self, said: SecretStr) -> str:
+        return said.get_secret_value()
+
+
+def test_a_masked_secret_is_refused_wherever_it_is_and_whichever_event_has_it_first() -> None:
+    mine = EventRegistry()
+    mine.register(KeysHappened)
+    store, place = EventStore(registry=mine), {"aggregate_id": STREAM.aggregate_id}
+    store.append(
+        STREAM, [KeysHappened(**place, aggregate_version=1, text="*" * 12)], ExpectedVersion.NO_STREAM
+    )
+    keyed = KeysHappened(**place, aggregate_version=2, keys=[Key(secret=SecretStr("hush"))])
+    with pytest.raises(InvalidEventError, match=r"Field 'keys' .* is masked .* never come back"):
+        store.append(STREAM, [keyed], ExpectedVersion.exact(1))
+    assert Event.objects.count() == 1
+
+
+def test_a_secret_that_its_serializer_writes_is_kept() -> None:
+    mine = EventRegistry()
+    mine.register(SaidHappened)
+    event = SaidHappened(aggregate_id=STREAM.aggregate_id, aggregate_version=1, said=SecretStr("aloud"))
+    EventStore(registry=mine).append(STREAM, [event], ExpectedVersion.NO_STREAM)
+    assert [recorded.event for recorded in EventStore(registry=mine).read_stream(STREAM)] == [event]
 
 
 def test_what_the_database_refuses_is_a_sentence_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,6 +282,7 @@ def test_a_name_with_nul_is_no_other_stream(in_transaction: bool) -> None:
     store.append(stream, [paid_in(stream)], ExpectedVersion.NO_STREAM)
     with transaction.atomic() if in_transaction else nullcontext():
         assert store.read_stream(StreamId(f"{ACCOUNT}\0evil", stream.aggregate_id)) == []
+        assert store.stream_version(StreamId(f"{ACCOUNT}\0evil", stream.aggregate_id)) == 0
 
 
 def test_versions_beyond_the_column_are_just_not_there() -> None:
@@ -239,6 +297,14 @@ def test_a_negative_limit_is_refused() -> None:
         a_store().read_stream(STREAM, limit=-1)
     with pytest.raises(ValueError, match="limit=-1 cannot be"):
         a_store().read_all(limit=-1)
+
+
+@pytest.mark.parametrize("option", ["event_types", "aggregate_types"])
+def test_one_name_where_a_list_is_asked_for_is_refused(option: str) -> None:
+    """Taken for a list of its letters it would find nothing, in silence."""
+    filters: dict[str, Any] = {option: "Account"}
+    with pytest.raises(ValueError, match=f"{option}='Account' cannot be: use a list of names"):
+        a_store().read_all(**filters)
 
 
 @pytest.mark.parametrize("aggregate_type", ["", "x" * 201, "a\0b"])

@@ -1,15 +1,17 @@
 """Whatever an event's fields are, the database gives back the same event; PostgreSQL's own JSON is in the way."""
 
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
+from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eventsource_app.events import DomainEvent, EventRegistry, register_event
 from eventsource_app.store import EventStore, ExpectedVersion, StreamId
+from tests.builders import a_store, a_stream, accounts, paid_in
 
 registry = EventRegistry()
 
@@ -68,3 +70,26 @@ def test_any_event(event: Measured) -> None:
     recorded = store.read_stream(stream)[-1]
     assert recorded.event.model_copy(update={"aggregate_version": 1}) == event
     assert str(recorded.event.model_dump()["amount"]) == str(event.amount), "an amount lost its places"
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("zone", ["America/Chicago", "Asia/Tokyo", "Africa/Monrovia"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        datetime(1, 1, 1, 0, 0, 5, tzinfo=UTC),
+        datetime(1870, 1, 1, 12, tzinfo=UTC),
+        datetime(2026, 7, 1, 12, 0, 0, 500, tzinfo=UTC),
+        datetime(9999, 12, 31, 23, 59, 59, 999999, tzinfo=UTC),
+    ],
+    ids=str,
+)
+def test_any_time_whatever_the_sessions_zone(zone: str, moment: datetime) -> None:
+    """A project's DATABASES may have a TIME_ZONE: there such a time has seconds in its offset, or another era."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT set_config('TimeZone', %s, true)", [zone])
+    stream = a_stream()
+    a_store().append(stream, [paid_in(stream, occurred_at=moment)], ExpectedVersion.NO_STREAM)
+    for recorded in (*a_store().read_stream(stream), *a_store().read_all()):
+        assert (recorded.event.occurred_at, recorded.recorded_at.tzinfo) == (moment, UTC)
+    assert accounts().load(stream.aggregate_id).version == 1

@@ -191,6 +191,19 @@ def test_a_lost_connection_inside_the_callers_transaction_is_the_callers(account
     assert state_of(account_id)[1] == 1
 
 
+def test_with_autocommit_off_the_transaction_is_the_callers_too(account_id: UUID) -> None:
+    """On another connection the command would be committed alone, without what the caller did before it."""
+    store = InterruptedStore("before the commit")
+    transaction.set_autocommit(False)
+    try:
+        with pytest.raises((OperationalError, InterfaceError)):
+            accounts(store).execute(account_id, lambda account: account.pay_in(7))
+    finally:
+        connection.close()
+    assert len(store.sent) == 1
+    assert state_of(account_id)[1] == 1
+
+
 def test_many_threads_all_get_through(account_id: UUID) -> None:
     def pay(_: int) -> None:
         try:

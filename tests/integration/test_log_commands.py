@@ -205,6 +205,16 @@ def test_an_interrupted_import_says_how_far_it_came(
     assert signal.getsignal(signal.SIGTERM) == before
 
 
+@pytest.mark.parametrize("letter", ["x", "\N{LATIN SMALL LETTER U WITH DIAERESIS}", "\N{GRINNING FACE}"])
+def test_a_file_may_have_the_longest_name_that_a_folder_takes(
+    letter: str, log: bytes, tmp_path: Path
+) -> None:
+    file = tmp_path / (letter * (255 // len(letter.encode())))
+    _run("export_events", file)
+    assert file.read_bytes() == log
+    assert list(tmp_path.iterdir()) == [file]
+
+
 @pytest.mark.parametrize(("number", "status"), SIGNALS)
 def test_an_interrupted_export_leaves_the_file_as_it_was(
     number: signal.Signals, status: int, log: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -252,6 +262,12 @@ def test_an_interrupted_verification_is_one_sentence(monkeypatch: pytest.MonkeyP
     error = _refused("verify_events")
     assert str(error).startswith("Interrupted: 7 events were read, not all")
     assert error.returncode == 143
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "many", "1.5"])
+def test_a_chunk_of_no_lines_is_refused_by_what_is_wrong_with_it(number: str) -> None:
+    sentence = f"Error: argument --chunk-lines: {number!r} is not a number of lines from 1"
+    assert str(_refused("import_events", "-", f"--chunk-lines={number}")) == sentence
 
 
 def test_a_refused_import_says_what_it_stored_before(log: bytes, tmp_path: Path) -> None:

@@ -399,6 +399,22 @@ class KeepsAReading(Keeper[Reading]):
     kept = Reading(value=0.1)
 
 
+class Aliased(BaseModel, alias_generator=str.upper):
+    counted: int
+
+
+class AliasedInJson(Aliased, serialize_by_alias=True):
+    pass
+
+
+class KeepsTheAliased(Keeper[Aliased]):
+    kept = Aliased(COUNTED=2)
+
+
+class KeepsTheAliasedInJson(Keeper[AliasedInJson]):
+    kept = AliasedInJson(COUNTED=2)
+
+
 class KeepsAPlate(Keeper[Plate]):
     kept = Plate("B-ES 42")
 
@@ -461,7 +477,9 @@ def test_a_state_that_does_not_come_back_the_same_is_never_taken(
     assert keepers(keeper).load(aggregate_id).state is keeper.kept
 
 
-@pytest.mark.parametrize("keeper", [KeepsAReading, KeepsAFreshTally, KeepsTypedDecimals])
+@pytest.mark.parametrize(
+    "keeper", [KeepsAReading, KeepsAFreshTally, KeepsTypedDecimals, KeepsTheAliased, KeepsTheAliasedInJson]
+)
 def test_a_state_that_comes_back_the_same_is_taken(keeper: type[Keeper[Any]]) -> None:
     aggregate_id = a_saved(keeper)
     assert snapshot_version(aggregate_id) == 5

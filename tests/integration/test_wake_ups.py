@@ -95,6 +95,21 @@ def test_a_lost_one_is_a_log_line_and_the_append_stands(
         cursor.execute("SELECT 1")
 
 
+def test_one_that_no_thread_can_send_is_a_log_line_and_the_next_append_asks_again(
+    listener: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        append()
+    assert "Wake-up not sent; workers find the events by polling" in caplog.messages
+    close_wake_ups()
+    append()
+    assert len(list(listener.notifies(timeout=20, stop_after=1))) == 1
+
+
 def test_it_is_asked_for_again_after_the_thread_died_of_an_error(
     listener: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:

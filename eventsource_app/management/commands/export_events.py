@@ -75,7 +75,10 @@ def _output(file: str) -> Iterator[BinaryIO]:
             yield output
         return
     target = Path(file).resolve()
-    unfinished = target.with_name(f".{target.name}.{os.getpid()}.unfinished")
+    beginning = target.name[
+        :50
+    ]  # so that whatever can be FILE's name leaves room for the rest, which a folder bounds
+    unfinished = target.with_name(f".{beginning}.{os.getpid()}.unfinished")
     try:
         with unfinished.open("wb") as output:
             yield output

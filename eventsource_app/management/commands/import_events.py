@@ -1,6 +1,7 @@
 """``manage.py import_events FILE``: an exported log, positions and ids kept."""
 
 import sys
+from argparse import ArgumentTypeError
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,7 @@ class Command(LogCommand):
         parser.add_argument("file", metavar="FILE", help="the file to read, or - for standard input")
         parser.add_argument(
             "--chunk-lines",
-            type=_positive,
+            type=_line_count,
             default=CHUNK_LINES,
             help="lines per transaction (default: %(default)s)",
         )
@@ -74,10 +75,9 @@ def _sentences(file: str, state: _State) -> Iterator[None]:
         raise interrupted(interrupt, f"{state.so_far}; run it again to go on from there") from None
 
 
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
+def _line_count(text: str) -> int:
+    if not text.isdecimal() or (number := int(text)) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a number of lines from 1")
     return number
 
 

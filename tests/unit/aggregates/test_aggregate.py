@@ -12,6 +12,9 @@ from eventsource_app.events import DomainEvent, InvalidEventError
 from eventsource_app.store import StreamId
 from tests.builders import ACCOUNT, Account, AccountOpened, AccountState, paid_in, payments
 
+State = TypeVar("State")
+Other = TypeVar("Other")
+
 
 def an_account() -> tuple[Account, StreamId]:
     account = Account(uuid4())
@@ -97,9 +100,40 @@ def test_the_state_type_is_found_in_the_class_or_its_parents() -> None:
     assert state_type_of(SpecialAccount) is AccountState
 
 
-def test_a_class_that_names_no_state_is_refused() -> None:
-    State = TypeVar("State")
+class Labelled(Generic[Other]):
+    """What has nothing to do with aggregates."""
 
+
+class Common(AggregateRoot[State], Generic[Other, State]):
+    def _get_initial_state(self) -> State:
+        raise NotImplementedError
+
+    def _apply(self, event: DomainEvent) -> None:
+        raise NotImplementedError
+
+
+class Unsaid(AggregateRoot):  # type: ignore[type-arg]
+    pass
+
+
+def test_the_type_arguments_of_other_bases_are_not_the_state() -> None:
+    class Plain(Common[int, AccountState]):
+        pass
+
+    class Mixed(Labelled[int], AggregateRoot[AccountState]):
+        pass
+
+    class Both(Labelled[int], Account):
+        pass
+
+    class SaidLater(Unsaid, AggregateRoot[AccountState]):
+        pass
+
+    for kind in (Plain, Mixed, Both, SaidLater):
+        assert state_type_of(kind) is AccountState
+
+
+def test_a_class_that_names_no_state_is_refused() -> None:
     class Vague(AggregateRoot[State], Generic[State]):
         pass
 

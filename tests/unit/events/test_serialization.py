@@ -93,7 +93,7 @@ def stored(event: DomainEvent, **changes: Any) -> StoredEvent:
         event_type=event.event_type,
         schema_version=event.schema_version,
         aggregate_version=event.aggregate_version,
-        occurred_at=json.dumps(event.occurred_at.isoformat()),
+        occurred_at=json.dumps(event.occurred_at.replace(tzinfo=None).isoformat()),
         correlation_id=event.correlation_id,
         causation_id=str(event.causation_id) if event.causation_id else None,
         actor_id=event.actor_id,
@@ -102,7 +102,7 @@ def stored(event: DomainEvent, **changes: Any) -> StoredEvent:
         position=1,
         aggregate_type=event.aggregate_type,
         aggregate_id=str(event.aggregate_id),
-        recorded_at='"2026-01-01T00:00:00+00:00"',
+        recorded_at='"2026-01-01T00:00:00"',
     )
     return row._replace(**changes)
 

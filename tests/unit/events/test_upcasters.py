@@ -1,6 +1,6 @@
 """Old schema versions are lifted step by step; where a step is missing the error names it."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -64,6 +64,15 @@ def test_two_upcasters_of_one_step_are_refused() -> None:
         DuplicateUpcasterError, match="'Opened' already has an upcaster from schema version 2"
     ):
         upcaster("Opened", from_version=2, registry=a_registry(1, 2))(lambda payload: payload)
+
+
+@pytest.mark.parametrize("following", [(), (2,)])
+@pytest.mark.parametrize("returned", [None, [1], "text"])
+def test_one_that_returns_no_payload_is_named(returned: object, following: tuple[int, ...]) -> None:
+    registry = a_registry(*following)
+    upcaster("Opened", from_version=1, registry=registry)(lambda _: cast("Payload", returned))
+    with pytest.raises(TypeError, match=r"from schema version 1 it returned a \w+, not a dict"):
+        registry.upcasters.apply("Opened", {"by": "Ada"}, 1, 2 + len(following))
 
 
 def test_version_0_is_refused() -> None:

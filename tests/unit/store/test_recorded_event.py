@@ -19,7 +19,7 @@ def a_row(**changes: Any) -> tuple[Any, ...]:
         "event_type": "MoneyPaidIn",
         "schema_version": 1,
         "aggregate_version": 3,
-        "occurred_at": '"2026-01-01T00:00:00+00:00"',
+        "occurred_at": '"2026-01-01T00:00:00"',
         "correlation_id": "request-1",
         "causation_id": None,
         "actor_id": None,
@@ -28,7 +28,7 @@ def a_row(**changes: Any) -> tuple[Any, ...]:
         "position": 7,
         "aggregate_type": "Account",
         "aggregate_id": str(UUID(int=2)),
-        "recorded_at": '"2026-01-01T00:00:00.5+00:00"',
+        "recorded_at": '"2026-01-01T00:00:00.5"',
     }
     return tuple({**row, **changes}.values())
 

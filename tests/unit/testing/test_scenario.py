@@ -4,7 +4,9 @@ from decimal import Decimal
 from uuid import UUID
 
 import pytest
+from pydantic.alias_generators import to_camel
 
+from eventsource_app.events import DomainEvent
 from eventsource_app.store import StreamId
 from eventsource_app.testing import AggregateScenario, happened
 from tests.builders import ACCOUNT, Account, AccountOpened, MoneyPaidIn, paid_in
@@ -106,3 +108,15 @@ def test_then_without_when_fails() -> None:
         an_open_account().then()
     with pytest.raises(AssertionError, match="No command has run yet"):
         an_open_account().then_raises(ValueError)
+
+
+class NamedByOthers(DomainEvent, alias_generator=to_camel):
+    aggregate_type: str = ACCOUNT
+    full_name: str
+
+
+@pytest.mark.parametrize("field", ["full_name", "fullName"])
+def test_a_class_with_aliases_is_described_by_its_names_or_by_them(field: str) -> None:
+    event = happened(NamedByOthers, **{field: "Ada"}).at(ACCOUNT, UUID(int=1), 1)
+    assert isinstance(event, NamedByOthers)
+    assert (event.full_name, event.aggregate_id, event.aggregate_version) == ("Ada", UUID(int=1), 1)

@@ -1,0 +1,64 @@
+"""With CONN_HEALTH_CHECKS a connection that Django keeps between requests is tried before its first use, whoever uses it first."""
+
+from collections.abc import Callable
+from uuid import UUID, uuid4
+
+import pytest
+from django.db import close_old_connections, connection
+
+from eventsource_app.store import ExpectedVersion, StreamId
+from eventsource_app.store.notifications import connect
+from tests.builders import ACCOUNT, a_store, a_stream, accounts, paid_in
+from tests.round_trips import round_trips
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(connection.settings_dict, "CONN_MAX_AGE", None)
+    monkeypatch.setitem(connection.settings_dict, "CONN_HEALTH_CHECKS", True)
+    connection.close()
+
+
+@pytest.fixture
+def account_id() -> UUID:
+    account = accounts().create_new(uuid4())
+    account.open("Ada")
+    accounts().save(account)
+    return account.aggregate_id
+
+
+def append() -> None:
+    stream = a_stream()
+    a_store().append(stream, [paid_in(stream)], ExpectedVersion.NO_STREAM)
+
+
+def the_server_ends_it() -> None:
+    pid = connection.connection.info.backend_pid
+    with connect("default") as other:
+        other.execute("SELECT pg_terminate_backend(%s, 10000)", [pid])
+
+
+@pytest.mark.parametrize(
+    "first_use",
+    [
+        lambda _: append(),
+        lambda account_id: accounts().load(account_id),
+        lambda account_id: a_store().read_stream(StreamId(ACCOUNT, account_id)),
+        lambda _: a_store().read_all(),
+    ],
+    ids=["append", "load", "read a stream", "read the log"],
+)
+def test_the_first_use_in_a_request_does_not_fail_for_a_connection_that_was_lost_before(
+    account_id: UUID, first_use: Callable[[UUID], object]
+) -> None:
+    the_server_ends_it()
+    close_old_connections()  # as at the start of a request
+    first_use(account_id)
+
+
+def test_it_is_tried_once_in_a_request(account_id: UUID) -> None:
+    append()
+    close_old_connections()
+    assert [round_trips(append) for _ in range(3)] == [2, 1, 1]
