@@ -199,7 +199,9 @@ class Worker:
 
     def _deliver(self, page: Page) -> None:
         finished = self._delivery.deliver(page)
-        self.lane.done(sum(recorded.position <= self._delivery.position for recorded in page.events))
+        # What waits for the end of a run of failures is kept by nobody, so it takes no room: it may be more than there is.
+        left = 0 if finished else sum(recorded.position > self._delivery.position for recorded in page.events)
+        self.lane.done(len(page.events) - left)
         self._note_renewal()
         self._must_resync = not finished
 

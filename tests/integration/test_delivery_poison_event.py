@@ -73,6 +73,18 @@ def test_the_later_events_of_its_aggregate_wait_and_the_others_do_not(world: Wor
     assert len(world.letters()) == 1
 
 
+def test_more_later_events_than_may_be_read_ahead_do_not_hold_up_the_others(world: World) -> None:
+    poisoned = a_stream()
+    world.ledger.fails_at(poisoned, 1, ValueError("poison"))
+    world.pay_in(poisoned, 50)  # in a row, so that no other aggregate's success comes in between
+    others = world.accounts(30)
+
+    world.catch_up(**NEVER_AGAIN, max_in_flight=20)
+
+    assert (world.versions(poisoned), len(world.letters())) == ([], 1)
+    assert all(world.versions(other) == [1] for other in others)
+
+
 def test_a_restarted_worker_knows_who_waits(world: World) -> None:
     (stream,) = world.accounts(1)
     world.ledger.fails_at(stream, 1, ValueError("poison"))
