@@ -9,6 +9,7 @@ from eventsource_app.events import EventRegistry, register_event
 from eventsource_app.models import DeadLetter
 from eventsource_app.store import EventStore, ExpectedVersion
 from eventsource_app.subscriptions import ErrorCategory, ErrorSeverity, PermanentError, Projection, handles
+from eventsource_app.subscriptions.rebuilding import reset_checkpoint
 from tests.builders import ACCOUNT, MoneyPaidIn, NoteTaken, a_stream, note
 from tests.builders import registry as known_types
 from tests.integration.ledger import NAME, NEVER_AGAIN, BatchLedger, World, query, run_sql
@@ -279,6 +280,31 @@ def test_the_event_scope_parks_just_the_one(world: World) -> None:
     world.ledger.is_fixed()
     wait_for(lambda: world.letter().state == "resolved")
     assert world.versions(poisoned) == [1, 3, 4, 5, 2]
+    world.assert_each_once()
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "order"), [("event", "aggregate", [1, 2, 3]), ("aggregate", "event", [2, 3, 1])]
+)
+def test_a_scope_that_was_changed_holds_when_the_event_fails_again(
+    world: World, before: str, now: str, order: list[int]
+) -> None:
+    poisoned = a_stream()
+    world.pay_in(poisoned, 3)
+    world.accounts(1)
+    world.ledger.fails_at(poisoned, 1, ValueError("poison"))
+    world.catch_up(**NEVER_AGAIN, dead_letter_scope=before)
+    run_sql("DELETE FROM ledger_line")
+    reset_checkpoint(NAME, 0, "an operator", store=world.store)
+
+    world.start(dead_letter_scope=now, max_retries=1000)
+    wait_for(lambda: world.letter().state == "parked", what="the same letter again")
+    assert world.letter().scope == now
+    world.ledger.is_fixed()
+
+    wait_for(lambda: len(world.versions(poisoned)) >= 3, what="everything")
+    wait_for(lambda: world.letter().state == "resolved" and world.letter().replayed_through is None)
+    assert world.versions(poisoned) == order
     world.assert_each_once()
 
 
