@@ -44,6 +44,7 @@ class Ownership:
         self._lease_seconds = lease_seconds
         self._heartbeat_file = heartbeat_file
         self._workers: dict[int, Worker] = {}
+        self._live: dict[str, int] = {}
         self._reported_stuck: set[int] = set()
         self._reported_pins: set[str] = set()
         self._sampler = Sampler(using, worker_id)
@@ -103,15 +104,20 @@ class Ownership:
             for row in checkpoints.find(self._using, sorted(subscriptions))
             if may_run(row, subscriptions[row.subscription]) and self.pin_allows(row)
         ]
-        share = self._share([row for row in rows if self._is_shared(row)])
-        for row in rows:
-            if (
-                row.id not in self._workers
-                and not row.leased
-                and (row.is_orphan or not self._is_shared(row) or len(self._shared_workers()) < share)
-            ):
+        self._live = heartbeats.count_live(self._using, self._lease_seconds)
+        share = fair_share([self._rivals(row) for row in rows if self._is_shared(row)])
+        for row in sorted(rows, key=self._rivals):
+            if row.id not in self._workers and not row.leased and self._wants(row, share):
                 self._take(subscriptions[row.subscription], row)
         self._give_back(share)
+
+    def _wants(self, row: CheckpointRow, share: int) -> bool:
+        """Say whether to take what nobody has: within the share, or in exchange for what more processes can run."""
+        if row.is_orphan or not self._is_shared(row):
+            return True
+        return len(self._shared_workers()) < share or any(
+            self._rivals(worker.lease) > self._rivals(row) for worker in self._staying()
+        )
 
     def _is_shared(self, partition: CheckpointRow | Lease) -> bool:
         """Say whether it is any process's: to a pinned one its own partitions belong, and with the other pins it shares what has only one."""
@@ -120,10 +126,12 @@ class Ownership:
     def _shared_workers(self) -> list[Worker]:
         return [worker for worker in self.workers if self._is_shared(worker.lease)]
 
-    def _share(self, rows: list[CheckpointRow]) -> int:
-        """Return how many of these partitions are this process's part: each is shared by the processes that can run it."""
-        live = heartbeats.count_live(self._using, self._lease_seconds)
-        return fair_share(row_count_by_rivals=[max(live.get(row.subscription, 1), 1) for row in rows])
+    def _staying(self) -> list[Worker]:
+        return [worker for worker in self._shared_workers() if not worker.is_leaving]
+
+    def _rivals(self, partition: CheckpointRow | Lease) -> int:
+        """Return how many live processes can run a partition, this one included."""
+        return max(self._live.get(partition.subscription, 1), 1)
 
     def pin_allows(self, row: CheckpointRow) -> bool:
         """Say whether this process may run a partition, by what it is pinned to."""
@@ -155,8 +163,8 @@ class Ownership:
         )
 
     def _give_back(self, share: int) -> None:
-        staying = [worker for worker in self._shared_workers() if not worker.is_leaving]
-        for worker in staying[share:]:
+        """What is above the share goes: first what most others can run, since what only this one can would have nobody."""
+        for worker in sorted(self._staying(), key=lambda worker: self._rivals(worker.lease))[share:]:
             logger.info(
                 "Lease given back",
                 extra={"subscription": worker.lease.subscription, "partition": worker.lease.partition},

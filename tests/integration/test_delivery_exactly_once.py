@@ -9,7 +9,12 @@ import pytest
 from django.db import transaction
 
 from eventsource_app.models import Checkpoint
-from eventsource_app.subscriptions import CheckpointStrategy, SubscriptionConfig, checkpoints
+from eventsource_app.subscriptions import (
+    CheckpointStrategy,
+    SubscriptionConfig,
+    SubscriptionManager,
+    checkpoints,
+)
 from eventsource_app.subscriptions.checkpoints import Progress
 from eventsource_app.subscriptions.interruptions import LeaseLostError
 from tests.integration.ledger import (
@@ -221,6 +226,28 @@ def test_two_managers_of_one_name_deliver_once(world: World) -> None:
     world.wait_until_caught_up()
     second.stop()
     assert world.delivered() == world.log()
+
+
+def test_what_only_one_process_can_run_is_not_given_back_for_what_others_can(world: World) -> None:
+    """One process runs three subscriptions, another one that comes to help runs two of them."""
+
+    def manager(names: str) -> SubscriptionManager:
+        manager = world.manager()
+        for name in names:
+            manager.subscribe(Ledger(), SubscriptionConfig(**QUICK), name=name)
+        return manager
+
+    def owners() -> dict[str, str | None]:
+        return dict(Checkpoint.objects.values_list("subscription", "owner"))
+
+    everything, helper = manager("abc"), manager("ab")
+    everything.start()
+    wait_for(lambda: set(owners().values()) == {everything.worker_id}, what="all three")
+    helper.start()
+    wait_for(lambda: helper.worker_id in owners().values(), what="its part")
+
+    assert owners()["c"] == everything.worker_id
+    assert sorted(owners().values(), key=str) == sorted([everything.worker_id] * 2 + [helper.worker_id])
 
 
 def test_a_checkpoint_that_somebody_moved_is_believed(world: World) -> None:
