@@ -89,9 +89,11 @@ class Ownership:
         if not stuck:
             if self._heartbeat_file is not None:
                 self._heartbeat_file.touch()
-            names = sorted(self._subscriptions())
+            subscriptions = self._subscriptions()
+            # Not those that only a newer release can run: who can would leave partitions to us.
+            names = sorted({row.subscription for row in self._rows(subscriptions)})
             heartbeats.beat(self._using, self._worker_id, "running", names)
-            self._sampler.sample_if_due(names)
+            self._sampler.sample_if_due(sorted(subscriptions))
 
     def _balance(self) -> None:
         self._workers = {key: worker for key, worker in self._workers.items() if worker.is_alive}
@@ -99,17 +101,21 @@ class Ownership:
         for worker in self.workers:
             if worker.subscription.name not in subscriptions:  # unsubscribed while its lease was being taken
                 worker.leave()
-        rows = [
-            row
-            for row in checkpoints.find(self._using, sorted(subscriptions))
-            if may_run(row, subscriptions[row.subscription]) and self.pin_allows(row)
-        ]
+        rows = self._rows(subscriptions)
         self._live = heartbeats.count_live(self._using, self._lease_seconds)
         share = fair_share([self._rivals(row) for row in rows if self._is_shared(row)])
         for row in sorted(rows, key=self._rivals):
             if row.id not in self._workers and not row.leased and self._wants(row, share):
                 self._take(subscriptions[row.subscription], row)
         self._give_back(share)
+
+    def _rows(self, subscriptions: dict[str, Subscription]) -> list[CheckpointRow]:
+        """Return the partitions that this process can run."""
+        return [
+            row
+            for row in checkpoints.find(self._using, sorted(subscriptions))
+            if may_run(row, subscriptions[row.subscription]) and self.pin_allows(row)
+        ]
 
     def _wants(self, row: CheckpointRow, share: int) -> bool:
         """Say whether to take what nobody has: within the share, or in exchange for what more processes can run."""

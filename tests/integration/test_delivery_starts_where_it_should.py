@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from django.db import OperationalError, connections
 
+from eventsource_app.models import Checkpoint
 from eventsource_app.store import ExpectedVersion, StreamId
 from eventsource_app.subscriptions import (
     ConfigurationError,
@@ -194,6 +195,23 @@ def test_an_old_worker_that_owns_the_lease_when_a_new_one_comes_passes_over_noth
     assert len(world.delivered()) == 5
     assert world.checkpoint().owner == new.worker_id
     old.stop()
+
+
+def test_an_old_worker_is_no_reason_to_leave_it_what_it_cannot_run(world: World) -> None:
+    """A rollout that takes its time: of two subscriptions, the old one's part would be one."""
+    world.accounts(2)
+    managers = {}
+    for release in (Ledger, LedgerWithNotes):
+        managers[release] = manager = world.manager()
+        for name in ("one", "two"):
+            manager.subscribe(release(), SubscriptionConfig(**QUICK), name=name)
+        manager.start()
+        for name in ("one", "two"):
+            world.wait_until_caught_up(name)
+    new = managers[LedgerWithNotes]
+    assert new.refused == {}
+    owners = Checkpoint.objects.values_list("owner", flat=True)
+    wait_for(lambda: list(owners.all()) == [new.worker_id] * 2, seconds=20, what="both with the new one")
 
 
 def test_types_that_grow_while_the_old_worker_passes_such_an_event_are_refused(
