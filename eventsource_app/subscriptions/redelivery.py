@@ -233,10 +233,10 @@ class Redelivery:
         error: str | None = None,
     ) -> None:
         progress = Progress(locked.position, processed, failed, retries, parked, error)
-        self._write(locked, progress)
+        self._write(progress)
 
-    def _write(self, locked: LockedCheckpoint, progress: Progress) -> None:
-        checkpoints.advance(self._using, self._lease, locked.position, progress, self._lease_seconds)
+    def _write(self, progress: Progress) -> None:
+        checkpoints.count_owned(self._using, self._lease, progress, self._lease_seconds)
 
     def _next_event(self, letter: OpenLetter, checkpoint: int) -> RecordedEvent | None:
         """Return the letter's own event, or the next one behind it that the checkpoint has passed."""
@@ -305,5 +305,5 @@ class DeskRedelivery(Redelivery):
             raise LeaseLostError(self._subscription.name, self._slot)
         return locked
 
-    def _write(self, locked: LockedCheckpoint, progress: Progress) -> None:
+    def _write(self, progress: Progress) -> None:
         checkpoints.count(self._using, self._subscription.name, self._slot, progress)

@@ -4,9 +4,10 @@ from typing import Any
 
 import pytest
 from django.db import IntegrityError
+from django.utils import timezone
 
 from eventsource_app.events import EventRegistry, register_event
-from eventsource_app.models import DeadLetter
+from eventsource_app.models import Checkpoint, DeadLetter
 from eventsource_app.store import EventStore, ExpectedVersion
 from eventsource_app.subscriptions import ErrorCategory, ErrorSeverity, PermanentError, Projection, handles
 from eventsource_app.subscriptions.rebuilding import reset_checkpoint
@@ -119,6 +120,34 @@ def test_an_automatic_retry_resolves_it_and_the_aggregate_flows_again(world: Wor
     letter = world.letter()
     assert letter.closed_at is not None
     assert letter.closed_by == "worker"
+
+
+def test_a_retry_says_nothing_of_the_place_where_processes_have_died(world: World) -> None:
+    """The next event kills its process, and at each start a retry is due first: the deaths are counted all the same."""
+    (stream,) = world.accounts(1)
+    world.ledger.fails_at(stream, 1, ValueError("poison"))
+    world.catch_up(**NEVER_AGAIN)
+    DeadLetter.objects.update(next_retry_at=timezone.now())
+    next_position = world.position() + 1
+    Checkpoint.objects.update(
+        owner="died",
+        lease_expires_at=timezone.now(),
+        unclean_takeover_count=2,
+        careful_position=next_position,
+        careful_death_count=0,
+    )
+
+    manager = world.start(**NEVER_AGAIN)
+    wait_for(lambda: world.letter().retry_count == 1, what="the retry")
+    manager.stop()
+
+    row = world.checkpoint()
+    assert (row.unclean_takeover_count, row.careful_position, row.careful_death_count) == (
+        3,
+        next_position,
+        1,
+    )
+    assert (row.retry_count, row.events_failed) == (1, 2)
 
 
 def test_events_that_come_while_the_followers_are_replayed_stay_in_order(world: World) -> None:
