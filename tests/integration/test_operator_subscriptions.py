@@ -7,7 +7,13 @@ import pytest
 
 from eventsource_app.models import Checkpoint, DeadLetter
 from eventsource_app.store.slots import get_partition_for_aggregate
-from eventsource_app.subscriptions import Projection, SubscriptionConfig, control, repartitioning
+from eventsource_app.subscriptions import (
+    Projection,
+    SubscriptionConfig,
+    SubscriptionManager,
+    control,
+    repartitioning,
+)
 from eventsource_app.subscriptions.control import BusyError, ControlError, UnknownSubscriptionError
 from eventsource_app.subscriptions.rebuilding import accept_event_types, letters_above, reset_checkpoint
 from eventsource_app.subscriptions.registry import Subscription
@@ -119,6 +125,15 @@ class TestPauseAndResume:
                 verb("legder", WHO)
 
 
+def catch_up_to_the_end(world: World) -> SubscriptionManager:
+    """As `run_subscriptions --until-caught-up` does."""
+    manager = world.manager()
+    config = SubscriptionConfig(**{**QUICK, "circuit_breaker_recovery_timeout": 3600})
+    manager.subscribe(world.ledger, config, name=NAME)
+    manager.run_until_caught_up()
+    return manager
+
+
 class TestResetCheckpoint:
     def test_what_lies_above_is_delivered_again(self, world: World) -> None:
         world.accounts(4)
@@ -179,6 +194,16 @@ class TestResetCheckpoint:
         before = world.checkpoint().epoch
         reset_checkpoint(NAME, 0, WHO, store=world.store)
         assert world.checkpoint().epoch == before + 1
+
+    def test_past_what_opened_the_breaker_nothing_is_left_of_it(self, world: World) -> None:
+        for stream in world.accounts(8):
+            world.ledger.fails_at(stream, 1, ValueError("poison"))
+        assert catch_up_to_the_end(world).unhandled.startswith("The circuit breaker of ledger is open")
+
+        reset_checkpoint(NAME, world.store.head_position(), WHO, store=world.store)
+
+        assert world.checkpoint().breaker == "closed"
+        assert catch_up_to_the_end(world).unhandled == ""
 
     def test_it_is_refused_during_a_rebuild(self, world: World) -> None:
         world.accounts(1)
