@@ -34,7 +34,7 @@ from eventsource_app.subscriptions.errors import (
     when_exhausted,
 )
 from eventsource_app.subscriptions.failure_run import FailureRun, aggregate_of
-from eventsource_app.subscriptions.handling import decode_ahead, run_handlers
+from eventsource_app.subscriptions.handling import decode_ahead, is_for_the_process, run_handlers
 from eventsource_app.subscriptions.interruptions import (
     BreakerOpenedError,
     CheckpointMovedError,
@@ -270,8 +270,8 @@ class Delivery:
                     self._limits.lease_seconds,
                     self._ahead,
                 )
-        except Exception as error:
-            if not committed:
+        except BaseException as error:
+            if not committed or is_for_the_process(error):
                 raise
             # A handler's on_commit hook raised: the commit stands, so nothing is replayed.
             logger.exception(

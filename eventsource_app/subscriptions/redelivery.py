@@ -29,7 +29,7 @@ from eventsource_app.subscriptions.errors import (
     was_cancelled,
     when_exhausted,
 )
-from eventsource_app.subscriptions.handling import run_handlers
+from eventsource_app.subscriptions.handling import is_for_the_process, run_handlers
 from eventsource_app.subscriptions.interruptions import (
     CutShortError,
     Interruption,
@@ -139,13 +139,8 @@ class Redelivery:
                 raise ProcessKillerError(recorded, letter.lost_attempt_count)
             self.current = recorded
             attempt = self._attempt(trial, who)
-        except Interruption:
-            self._unmark(letter)
-            raise
-        except Exception as error:
-            if self._stopping() and was_cancelled(error):
-                self._unmark(letter)
-                raise CutShortError(self._subscription.name) from error
+        except BaseException as error:
+            self._pass_on(letter, error)
             if not trial.committed:
                 return self._failed(letter, recorded, error, who)
             # A handler's on_commit hook raised: the commit stands.
@@ -161,6 +156,15 @@ class Redelivery:
             about = {"subscription": self._subscription.name, "who": who, **dead_letters.told_of(recorded)}
             logger.info("Parked event handled", extra=about)
         return attempt
+
+    def _pass_on(self, letter: OpenLetter, error: BaseException) -> None:
+        """Raise what says nothing of the event; it is no death of it either, so the mark is taken back."""
+        if isinstance(error, Interruption) or is_for_the_process(error):
+            self._unmark(letter)
+            raise error
+        if self._stopping() and was_cancelled(error):
+            self._unmark(letter)
+            raise CutShortError(self._subscription.name) from error
 
     def _begin(self, letter_id: int, who: str, seen: OpenLetter | None) -> _Trial | Attempt:
         """Commit which event is tried next, before it is; or close the letter when nothing waits behind it any more."""
@@ -250,7 +254,7 @@ class Redelivery:
         found = self._store.read_followers(stream, letter.replayed_through, checkpoint, types)
         return found[0] if found else None
 
-    def _failed(self, letter: OpenLetter, recorded: RecordedEvent, error: Exception, who: str) -> Attempt:
+    def _failed(self, letter: OpenLetter, recorded: RecordedEvent, error: BaseException, who: str) -> Attempt:
         """The letter waits for its next retry; a follower that failed gets a letter of its own."""
         classification = classify(error)
         if not classification.parks and not self._blames_the_event(letter.id):

@@ -103,13 +103,14 @@ def test_a_connection_cut_inside_a_handler_is_not_the_events_fault(world: World)
     world.assert_each_once()
 
 
+@pytest.mark.parametrize("raised", [RuntimeError, SystemExit])
 def test_a_hook_that_fails_after_the_commit_is_reported_and_nothing_is_replayed(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture, raised: type[BaseException]
 ) -> None:
     streams = world.accounts(5)
 
     def fail() -> None:
-        raise RuntimeError("the mail server is away")
+        raise raised("the mail server is away")
 
     world.ledger.traps[streams[2].aggregate_id, 1] = lambda: transaction.on_commit(fail)
     with caplog.at_level(logging.ERROR):

@@ -1,5 +1,6 @@
 """A poison event costs one event: its aggregate waits behind it in order, everybody else goes on, nothing is lost."""
 
+from asyncio import CancelledError
 from typing import Any
 
 import pytest
@@ -272,6 +273,28 @@ def test_a_letter_whose_event_is_not_in_the_log_any_more_is_an_operators_and_del
     (dead,) = [letter for letter in world.letters() if letter.state == "dead"]
     assert "has no event at position" in dead.error_message
     assert world.versions(kept) == [1]
+
+
+@pytest.mark.parametrize("raised", [SystemExit, CancelledError, KeyboardInterrupt])
+def test_a_handler_that_raises_what_would_end_its_thread_costs_one_event_too(
+    world: World, raised: type[BaseException]
+) -> None:
+    streams = world.accounts(3)
+
+    def leave() -> None:
+        raise raised("enough")
+
+    world.ledger.traps[streams[1].aggregate_id, 1] = leave
+    manager = world.start(max_retries=1)
+    wait_for(lambda: world.letters() and world.letter().state == "dead", what="a dead letter")
+    manager.stop()
+
+    log = world.log()
+    assert world.delivered() == [log[0], log[2]]
+    assert world.letter().error_message == f"The handler raised {raised.__name__}: enough"
+    assert f"{raised.__name__}: enough" in world.letter().traceback
+    assert world.letter().retry_count == 1
+    assert world.checkpoint().epoch == 1, "its worker goes on"
 
 
 def test_max_retries_zero_is_dead_at_once(world: World) -> None:
