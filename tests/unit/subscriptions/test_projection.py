@@ -1,5 +1,6 @@
 """What a projection handles, and what is refused when its class is made."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -92,6 +93,26 @@ def test_both_kinds_in_one_class_are_refused() -> None:
             def one(self, event: MoneyPaidIn) -> None: ...
 
             def handle_batch(self, recorded: list[RecordedEvent]) -> None: ...
+
+
+def test_what_a_call_would_not_run_is_refused() -> None:
+    """As from the tutorial with its async left in: each event would be passed over as handled."""
+    with pytest.raises(TypeError, match=r"Tutorial\.one is async or a generator"):
+
+        class Tutorial(Projection):
+            @handles(MoneyPaidIn)
+            async def one(self, event: MoneyPaidIn) -> None: ...
+
+    with pytest.raises(TypeError, match=r"Batches\.handle_batch is async or a generator"):
+
+        class Batches(Projection):
+            def handle_batch(self, recorded: list[RecordedEvent]) -> Iterator[RecordedEvent]:
+                yield from recorded
+
+    with pytest.raises(TypeError, match=r"Emptied\.reset is async or a generator"):
+
+        class Emptied(Projection):
+            async def reset(self) -> None: ...  # type: ignore[override]
 
 
 def test_handles_needs_an_event() -> None:
