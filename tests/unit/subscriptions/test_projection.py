@@ -150,6 +150,16 @@ def test_a_name_belongs_to_one_class() -> None:
         subscription("seen")(Other)
 
 
+@pytest.mark.parametrize("name", ["", "x" * 201, "a\0b", "\udcff"])
+def test_a_name_that_the_database_cannot_keep_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"Subscription name .* cannot be"):
+        Subscription(name, Seen(), SubscriptionConfig())
+
+
+def test_a_name_may_be_long_and_in_any_language() -> None:
+    assert Subscription("größe " + "漢" * 194, Seen(), SubscriptionConfig()).config.batch_size == 100
+
+
 def test_configured_event_types_go_before_the_handled_ones() -> None:
     assert Subscription("seen", Seen(), SubscriptionConfig()).event_types == Seen.event_types()
     narrowed = Subscription("seen", Seen(), SubscriptionConfig(event_types=(NoteTaken,)))
