@@ -18,7 +18,7 @@ from eventsource_app.subscriptions.control import BusyError, ControlError, Unkno
 from eventsource_app.subscriptions.rebuilding import accept_event_types, letters_above, reset_checkpoint
 from eventsource_app.subscriptions.registry import Subscription
 from eventsource_app.subscriptions.repartitioning import change_partitions
-from tests.builders import MoneyPaidIn
+from tests.builders import MoneyPaidIn, a_stream
 from tests.integration.ledger import NAME, QUICK, Gate, Ledger, World, in_background, run_sql
 from tests.waiting import wait_for
 
@@ -361,6 +361,49 @@ class TestChangePartitions:
         with pytest.raises(ControlError, match="somebody moved a checkpoint"):
             change_partitions(NAME, 1, WHO, store=world.store, subscriptions=code(world))
         assert Checkpoint.objects.count() == 2
+
+    def test_a_slower_partition_may_meet_a_poison_event_with_many_behind_it(self, world: World) -> None:
+        other = next(s for s in iter(a_stream, None) if get_partition_for_aggregate(s.aggregate_id, 2) == 1)
+        poisoned = next(
+            s for s in iter(a_stream, None) if get_partition_for_aggregate(s.aggregate_id, 2) == 0
+        )
+        world.pay_in(poisoned, 25)  # more than two batches in a row
+        world.pay_in(other)
+        world.catch_up(partitions=2)
+        self._set_back(world, 0, 0)
+        world.ledger.fails_at(poisoned, 1, ValueError("poison"))
+
+        change_partitions(NAME, 4, WHO, store=world.store, subscriptions=code(world))
+
+        assert (world.versions(poisoned), world.versions(other)) == ([], [1])
+        world.ledger.is_fixed()
+        DeadLetter.objects.update(next_retry_at="2020-01-01T00:00:00Z")
+        world.start(**LATER)
+        wait_for(lambda: len(world.versions(poisoned)) == 25, what="what waited behind it")
+        world.assert_each_once()
+
+    def test_no_worker_takes_a_partition_over_while_a_slow_batch_runs(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        slow = next(s for s in iter(a_stream, None) if get_partition_for_aggregate(s.aggregate_id, 2) == 0)
+        world.pay_in(slow, 10)
+        world.accounts(4)
+        world.catch_up(partitions=2)
+        self._set_back(world, 0, 0)
+        for version in range(1, 11):
+            world.ledger.traps[slow.aggregate_id, version] = lambda: threading.Event().wait(0.3)
+        monkeypatch.setattr(repartitioning, "LEASE_SECONDS", 1.5)  # the batch takes twice as long
+        subscriptions = code(world)
+        changing = in_background(
+            lambda: change_partitions(NAME, 4, WHO, store=world.store, subscriptions=subscriptions)
+        )
+        wait_for(lambda: world.ledger.attempts[14:], what="the change to have begun")
+        world.start(Ledger(), partitions=2)
+        changing.join()
+
+        assert Checkpoint.objects.count() == 4
+        world.wait_until_caught_up()
+        world.assert_each_once()
 
     def test_a_paused_subscription_in_one_place_stays_paused(self, world: World) -> None:
         world.catch_up(partitions=2)
