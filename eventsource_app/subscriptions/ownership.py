@@ -10,7 +10,7 @@ from eventsource_app.subscriptions import checkpoints, heartbeats
 from eventsource_app.subscriptions.checkpoints import CheckpointRow, Lease
 from eventsource_app.subscriptions.circuit_breaker import BreakerState
 from eventsource_app.subscriptions.config import ConfigurationError
-from eventsource_app.subscriptions.enrolment import may_run
+from eventsource_app.subscriptions.enrolment import handles_too_few, may_run
 from eventsource_app.subscriptions.history import Sampler
 from eventsource_app.subscriptions.lane import Lane
 from eventsource_app.subscriptions.partitions import Pin, fair_share
@@ -47,6 +47,7 @@ class Ownership:
         self._live: dict[str, int] = {}
         self._reported_stuck: set[int] = set()
         self._reported_pins: set[str] = set()
+        self._reported_types: set[str] = set()
         self._sampler = Sampler(using, worker_id)
         self._next_claim = self._next_beat = 0.0
 
@@ -114,7 +115,7 @@ class Ownership:
         return [
             row
             for row in checkpoints.find(self._using, sorted(subscriptions))
-            if may_run(row, subscriptions[row.subscription]) and self.pin_allows(row)
+            if self.code_allows(row) and self.pin_allows(row)
         ]
 
     def _wants(self, row: CheckpointRow, share: int) -> bool:
@@ -138,6 +139,21 @@ class Ownership:
     def _rivals(self, partition: CheckpointRow | Lease) -> int:
         """Return how many live processes can run a partition, this one included."""
         return max(self._live.get(partition.subscription, 1), 1)
+
+    def code_allows(self, row: CheckpointRow) -> bool:
+        """Say whether this process may run a partition, by the event types that its code handles."""
+        subscription = self._subscriptions().get(row.subscription)
+        if subscription is None:
+            return False
+        if may_run(row, subscription):
+            return True
+        if row.subscription not in self._reported_types:
+            self._reported_types.add(row.subscription)
+            logger.warning(
+                "Subscription left alone",
+                extra={"subscription": row.subscription, "error_message": handles_too_few(row.subscription)},
+            )
+        return False
 
     def pin_allows(self, row: CheckpointRow) -> bool:
         """Say whether this process may run a partition, by what it is pinned to."""

@@ -181,6 +181,22 @@ def test_an_old_worker_beside_a_new_one_does_not_take_the_lease(world: World) ->
     assert len(world.delivered()) == 3
 
 
+def test_a_handler_that_was_dropped_is_told_and_until_caught_up_does_not_wait_for_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.catch_up(LedgerWithNotes())
+    world.accounts(1)
+    manager = world.manager()
+    manager.subscribe(Ledger(), SubscriptionConfig(**QUICK), name=NAME)
+
+    manager.run_until_caught_up()
+
+    assert manager.unhandled.startswith("This process handles fewer event types than ledger did last")
+    assert "accept_event_types ledger" in manager.unhandled
+    (line,) = [record for record in caplog.records if record.getMessage() == "Subscription left alone"]
+    assert vars(line)["error_message"] == manager.unhandled
+
+
 def test_an_old_worker_that_owns_the_lease_when_a_new_one_comes_passes_over_nothing(world: World) -> None:
     """A rollout: the old one would go on for as long as it runs, over events that only the new one handles."""
     world.accounts(2)
