@@ -34,6 +34,7 @@ from eventsource_app.subscriptions.interruptions import (
     CutShortError,
     Interruption,
     LeaseLostError,
+    NotRunningError,
     WorldError,
 )
 from eventsource_app.subscriptions.registry import Subscription
@@ -169,7 +170,7 @@ class Redelivery:
     def _begin(self, letter_id: int, who: str, seen: OpenLetter | None) -> _Trial | Attempt:
         """Commit which event is tried next, before it is; or close the letter when nothing waits behind it any more."""
         with transaction.atomic(using=self._using, durable=True):
-            locked = self._lock()
+            locked = self._lock_to_run()
             letter = dead_letters.lock_letter(self._using, letter_id)
             if letter is None or (seen is not None and letter != seen):
                 return Attempt(Outcome.TAKEN)
@@ -194,7 +195,7 @@ class Redelivery:
         letter, recorded = trial.letter, trial.recorded
         with transaction.atomic(using=self._using, durable=True):
             transaction.on_commit(trial.commit, using=self._using)
-            locked = self._lock()
+            locked = self._lock_to_run()
             if dead_letters.lock_letter(self._using, letter.id) != letter:
                 return Attempt(Outcome.TAKEN)
             run_handlers(self._subscription, [recorded], lambda elapsed: False)
@@ -225,6 +226,13 @@ class Redelivery:
 
     def _lock(self) -> LockedCheckpoint:
         return checkpoints.lock(self._using, self._lease)
+
+    def _lock_to_run(self) -> LockedCheckpoint:
+        """The lock for a handler to run: after a pause has returned, none does."""
+        locked = self._lock()
+        if locked.state != "running":
+            raise NotRunningError(self._subscription.name, locked.state)
+        return locked
 
     def _count(
         self,
@@ -308,6 +316,10 @@ class DeskRedelivery(Redelivery):
         if locked is None:
             raise LeaseLostError(self._subscription.name, self._slot)
         return locked
+
+    def _lock_to_run(self) -> LockedCheckpoint:
+        """An operator may try a letter while everything else is paused."""
+        return self._lock()
 
     def _write(self, progress: Progress) -> None:
         checkpoints.count(self._using, self._subscription.name, self._slot, progress)

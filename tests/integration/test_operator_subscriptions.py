@@ -13,6 +13,7 @@ from eventsource_app.subscriptions import (
     SubscriptionManager,
     control,
     repartitioning,
+    worker,
 )
 from eventsource_app.subscriptions.control import BusyError, ControlError, UnknownSubscriptionError
 from eventsource_app.subscriptions.rebuilding import accept_event_types, letters_above, reset_checkpoint
@@ -115,6 +116,28 @@ class TestPauseAndResume:
         control.pause(NAME, WHO, "first")
         assert not control.pause(NAME, "eve", "second").changed
         assert world.checkpoint().state_reason == "first"
+
+    def test_no_letter_is_retried_once_a_pause_has_returned(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker, "LOOK_SECONDS", 60)  # all the time until it sees the pause by itself
+        (stream,) = world.accounts(1)
+        world.ledger.fails_at(stream, 1, ValueError("poison"))
+        manager = world.manager(lease_seconds=600)
+        manager.subscribe(world.ledger, SubscriptionConfig(**{**QUICK, **LATER}), name=NAME)
+        manager.start()
+        wait_for(lambda: world.letters() != [], what="a dead letter")
+        tried = len(world.ledger.attempts)
+
+        control.pause(NAME, WHO)
+        DeadLetter.objects.update(next_retry_at="2020-01-01T00:00:00Z")
+        threading.Event().wait(1.5)  # longer than it waits between two letters
+        assert len(world.ledger.attempts) == tried
+        assert world.letter().state == "parked"
+
+        world.ledger.is_fixed()
+        control.resume(NAME, WHO)
+        wait_for(lambda: world.versions(stream) == [1], what="the retry")
 
     def test_an_unknown_name_is_told_with_the_known_ones(self, world: World) -> None:
         world.catch_up()
