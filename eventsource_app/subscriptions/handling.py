@@ -44,7 +44,7 @@ def run_handlers(
 ) -> int | None:
     """Give events to the projection; return the position it was cut at, ``None`` when all were handled.
 
-    Raises what a handler raises, as an ``Exception``: anything else would end the thread, and not the event's attempts.
+    Raises what a handler raises; in a worker's thread always an ``Exception``, since anything else would end the thread.
     """
     with handler_seconds.labels(subscription.name).time():
         try:
@@ -56,9 +56,8 @@ def run_handlers(
 
 
 def is_for_the_process(error: BaseException) -> bool:
-    """Say whether an error is no code's that we call: Ctrl-C or a signal's exit, which come in the main thread."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    return in_main_thread and isinstance(error, KeyboardInterrupt | SystemExit)
+    """Say whether an error is for more than the event: Ctrl-C or an exit, in the main thread of an operator's process."""
+    return not isinstance(error, Exception) and threading.current_thread() is threading.main_thread()
 
 
 def _run(

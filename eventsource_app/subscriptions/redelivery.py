@@ -160,8 +160,10 @@ class Redelivery:
 
     def _pass_on(self, letter: OpenLetter, error: BaseException) -> None:
         """Raise what says nothing of the event; it is no death of it either, so the mark is taken back."""
-        if isinstance(error, Interruption) or is_for_the_process(error):
+        ends = is_for_the_process(error)
+        if isinstance(error, Interruption) or (ends and isinstance(error, KeyboardInterrupt)):
             self._unmark(letter)
+        if ends or isinstance(error, Interruption):
             raise error
         if self._stopping() and was_cancelled(error):
             self._unmark(letter)
