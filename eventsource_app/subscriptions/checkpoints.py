@@ -75,6 +75,20 @@ UPDATE eventsource_app_checkpoint SET breaker = %s, breaker_opened_at = clock_ti
     last_error_at = clock_timestamp(), events_failed = events_failed + %s, updated_at = clock_timestamp()
  WHERE id = %s AND epoch = %s
 """
+COUNTERS: Final = """
+UPDATE eventsource_app_checkpoint SET
+    events_processed = events_processed + %(processed)s, events_failed = events_failed + %(failed)s,
+    retry_count = retry_count + %(retries)s, parked_generation = parked_generation + %(parked)s,
+    last_event_at = CASE WHEN %(processed)s > 0 THEN clock_timestamp() ELSE last_event_at END,
+    last_error = coalesce(%(error)s, last_error),
+    last_error_at = CASE WHEN %(error)s::text IS NULL THEN last_error_at ELSE clock_timestamp() END,
+    updated_at = clock_timestamp()
+"""
+# The position stays, and so does what is known of it: who died there, and why the line stops.
+COUNT_OWNED: Final = f"""
+{COUNTERS}, lease_expires_at = clock_timestamp() + make_interval(secs => %(lease)s)
+ WHERE id = %(id)s AND epoch = %(epoch)s
+"""
 # What an operator's process does: it owns no lease, so it changes neither owner nor epoch nor expiry.
 LOCK_ALL: Final = """
 SELECT id, subscription, partition, partition_count, position, state, state_reason, breaker, handled_types,
@@ -85,13 +99,8 @@ LOCK_SLOT: Final = """
 SELECT position, epoch, state, parked_generation, partition_count FROM eventsource_app_checkpoint
  WHERE subscription = %s AND partition = %s::smallint %% partition_count FOR UPDATE
 """
-COUNT: Final = """
-UPDATE eventsource_app_checkpoint SET
-    events_processed = events_processed + %(processed)s, events_failed = events_failed + %(failed)s,
-    retry_count = retry_count + %(retries)s, parked_generation = parked_generation + %(parked)s,
-    last_error = coalesce(%(error)s, last_error),
-    last_error_at = CASE WHEN %(error)s::text IS NULL THEN last_error_at ELSE clock_timestamp() END,
-    updated_at = clock_timestamp()
+COUNT: Final = f"""
+{COUNTERS}
  WHERE subscription = %(subscription)s AND partition = %(slot)s::smallint %% partition_count
 """
 
@@ -208,6 +217,13 @@ def lock_slot(using: str, name: str, slot: int) -> LockedCheckpoint | None:
 def count(using: str, name: str, slot: int, progress: Progress) -> None:
     """Add to the counters of a locked row without moving it."""
     execute(using, COUNT, {"subscription": name, "slot": slot, **progress.counters()})
+
+
+def count_owned(using: str, lease: Lease, progress: Progress, lease_seconds: float) -> None:
+    """Add to the counters of our locked row without moving it, and renew the lease."""
+    params = {"id": lease.checkpoint_id, "epoch": lease.epoch, "lease": lease_seconds}
+    if execute(using, COUNT_OWNED, params | progress.counters()) != 1:
+        raise LeaseLostError(lease.subscription, lease.partition)
 
 
 def advance(

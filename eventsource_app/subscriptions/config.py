@@ -7,6 +7,8 @@ from typing import Any, Final
 
 MAX_PARTITIONS: Final = 1024
 IN_FLIGHT_BATCHES: Final = 10
+# The server counts a statement's timeout in milliseconds, of which 0 is none, and no more than 32 bits of them.
+LEAST_TIMEOUT, MOST_TIMEOUT = 0.001, 2_000_000
 START_WORDS: Final = ("checkpoint", "beginning", "end")
 
 
@@ -125,6 +127,10 @@ class SubscriptionConfig:
                     not (_is_number(value) and 0 < value < float("inf")),
                     f"{field.name}={value!r} cannot be: use seconds above 0.",
                 )
+        yield (
+            not LEAST_TIMEOUT <= self.processing_timeout <= MOST_TIMEOUT,
+            f"processing_timeout={self.processing_timeout!r} cannot be: use {LEAST_TIMEOUT} to {MOST_TIMEOUT} seconds.",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,7 @@ from eventsource_app.store.session import execute, fetch_all, log_database
 from eventsource_app.subscriptions import checkpoints
 from eventsource_app.subscriptions.callbacks import load_callbacks
 from eventsource_app.subscriptions.checkpoints import CheckpointRow
-from eventsource_app.subscriptions.enrolment import may_run
+from eventsource_app.subscriptions.enrolment import handles_too_few, may_run
 from eventsource_app.subscriptions.errors import ErrorCallbacks, ErrorSeverity, log_critical, log_error
 from eventsource_app.subscriptions.registry import Subscription, declared_subscriptions
 
@@ -116,10 +116,7 @@ def declared(name: str, subscriptions: Subscriptions | None = None) -> Subscript
 def check_code(using: str, subscription: Subscription) -> None:
     """Refuse to run handlers of code that handles fewer event types than the rows list (an old release's shell)."""
     if not all(may_run(row, subscription) for row in checkpoints.find(using, [subscription.name])):
-        raise ControlError(
-            f"This process handles fewer event types than {subscription.name} did last; use the newer release, or say "
-            f"`manage.py accept_event_types {subscription.name}` if they were dropped on purpose."
-        )
+        raise ControlError(handles_too_few(subscription.name))
 
 
 def record(verb: str, who: str, result: object) -> None:
@@ -145,6 +142,8 @@ def worst_state(rows: Iterable[CheckpointRow]) -> str:
 
 def why_held(row: CheckpointRow) -> str:
     """Return what keeps a partition from the events that wait for it, and what an operator does about it."""
+    if row.state == "running" and row.breaker == "closed":
+        return handles_too_few(row.subscription)
     if row.state == "running":
         return f"The circuit breaker of {row.subscription} is open while events wait: mend what its handlers call."
     why = f" ({row.state_reason})" if row.state_reason else ""

@@ -34,7 +34,7 @@ SELECT %(subscription)s, position, event_id, event_type, aggregate_type, aggrega
        clock_timestamp() + make_interval(secs => %(delay)s), '', ''
   FROM eventsource_app_event WHERE position = %(position)s
 ON CONFLICT (subscription, position) DO UPDATE SET
-    state = excluded.state, error_type = excluded.error_type, error_message = excluded.error_message,
+    scope = excluded.scope, state = excluded.state, error_type = excluded.error_type, error_message = excluded.error_message,
     traceback = excluded.traceback, category = excluded.category, severity = excluded.severity, retry_count = 0,
     next_retry_at = excluded.next_retry_at, replayed_through = NULL, last_failed_at = clock_timestamp(),
     closed_at = NULL, closed_by = '', close_reason = '', {NOT_TRIED}

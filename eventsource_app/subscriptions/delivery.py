@@ -34,7 +34,7 @@ from eventsource_app.subscriptions.errors import (
     when_exhausted,
 )
 from eventsource_app.subscriptions.failure_run import FailureRun, aggregate_of
-from eventsource_app.subscriptions.handling import decode_ahead, run_handlers
+from eventsource_app.subscriptions.handling import decode_ahead, is_for_the_process, run_handlers
 from eventsource_app.subscriptions.interruptions import (
     BreakerOpenedError,
     CheckpointMovedError,
@@ -161,10 +161,14 @@ class Delivery:
             if self._limits.stopping():
                 return False
             self._deliver_one(recorded)
-        holds_run = self._run and not page.at_end  # the next page tells what the run means
-        if self.position < page.through and not holds_run:
+        if self.position < page.through and not self._holds_run(page):
             self._commit_with_run(Page(self.position, [], page.through))
         return True
+
+    def _holds_run(self, page: Page) -> bool:
+        """Say whether the next page is to tell what the run means; not once it is longer than what may be kept in memory."""
+        longest = max(self._config.in_flight_limit, self._config.circuit_breaker_failure_threshold)
+        return bool(self._run) and not page.at_end and len(self._run.failures) < longest
 
     def _deliver_one(self, recorded: RecordedEvent) -> None:
         try:
@@ -266,8 +270,8 @@ class Delivery:
                     self._limits.lease_seconds,
                     self._ahead,
                 )
-        except Exception as error:
-            if not committed:
+        except BaseException as error:
+            if not committed or is_for_the_process(error):
                 raise
             # A handler's on_commit hook raised: the commit stands, so nothing is replayed.
             logger.exception(

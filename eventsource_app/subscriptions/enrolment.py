@@ -48,6 +48,14 @@ def may_run(row: CheckpointRow, subscription: Subscription) -> bool:
     return set(row.handled_types) <= set(subscription.event_types)
 
 
+def handles_too_few(name: str) -> str:
+    """Return what to say of a subscription that this code may not run, and what to do about it."""
+    return (
+        f"This process handles fewer event types than {name} did last; use the newer release, or say "
+        f"`manage.py accept_event_types {name}` if they were dropped on purpose."
+    )
+
+
 def _first_position(store: EventStore, start_from: str | int) -> int:
     if start_from == "end":
         return store.read_bound().bound

@@ -80,6 +80,13 @@ class ProcessingTimeoutError(EventSourceError):
     """A handler took longer than ``processing_timeout``."""
 
 
+class HandlerExitedError(Exception):
+    """A handler raised what ends a thread or a process (``SystemExit``, ``CancelledError``) and ended neither."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__(f"The handler raised {type(error).__name__}: {describe(error)}")
+
+
 class ProcessKillerError(Exception):
     """An event during whose handling the process died again and again (out of memory, a crash)."""
 

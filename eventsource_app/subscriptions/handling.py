@@ -1,5 +1,6 @@
 """Calling the handlers of a projection; ``delivery`` and ``redelivery`` do it inside their transactions."""
 
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
@@ -10,6 +11,7 @@ from eventsource_app.observability.correlation import caused_by_each
 from eventsource_app.observability.metrics import handler_seconds
 from eventsource_app.observability.spans import Spans
 from eventsource_app.store.recorded_event import RecordedEvent
+from eventsource_app.subscriptions.errors import HandlerExitedError
 from eventsource_app.subscriptions.registry import Subscription
 from eventsource_app.subscriptions.spans import handling_span
 
@@ -40,9 +42,22 @@ def _decode(events: list[RecordedEvent]) -> Iterator[None]:
 def run_handlers(
     subscription: Subscription, events: list[RecordedEvent], must_cut: Callable[[float], bool]
 ) -> int | None:
-    """Give events to the projection; return the position it was cut at, ``None`` when all were handled."""
+    """Give events to the projection; return the position it was cut at, ``None`` when all were handled.
+
+    Raises what a handler raises; in a worker's thread always an ``Exception``, since anything else would end the thread.
+    """
     with handler_seconds.labels(subscription.name).time():
-        return _run(subscription, events, must_cut)
+        try:
+            return _run(subscription, events, must_cut)
+        except BaseException as error:
+            if isinstance(error, Exception) or is_for_the_process(error):
+                raise
+            raise HandlerExitedError(error) from error
+
+
+def is_for_the_process(error: BaseException) -> bool:
+    """Say whether an error is for more than the event: Ctrl-C or an exit, in the main thread of an operator's process."""
+    return not isinstance(error, Exception) and threading.current_thread() is threading.main_thread()
 
 
 def _run(

@@ -87,8 +87,9 @@ class Lifetime:
         return behind if all(self._is_hopeless(row) for row in behind) else None
 
     def _is_hopeless(self, row: CheckpointRow) -> bool:
-        """Say whether a partition waits for an operator, or for what its open breaker waits for."""
-        return row.state != "running" or self.ownership.breaker_is_open(row)
+        """Say whether a partition waits for an operator, for what its open breaker waits for, or for newer code."""
+        has_nobody = not row.leased and not self.ownership.code_allows(row)
+        return row.state != "running" or self.ownership.breaker_is_open(row) or has_nobody
 
     def stop(self, enter: Callable[[ShutdownPhase], None]) -> ShutdownResult:
         """No more reading, running batches to their end, leases given back; ``enter`` is called with each phase."""

@@ -10,7 +10,7 @@ from eventsource_app.subscriptions import checkpoints, heartbeats
 from eventsource_app.subscriptions.checkpoints import CheckpointRow, Lease
 from eventsource_app.subscriptions.circuit_breaker import BreakerState
 from eventsource_app.subscriptions.config import ConfigurationError
-from eventsource_app.subscriptions.enrolment import may_run
+from eventsource_app.subscriptions.enrolment import handles_too_few, may_run
 from eventsource_app.subscriptions.history import Sampler
 from eventsource_app.subscriptions.lane import Lane
 from eventsource_app.subscriptions.partitions import Pin, fair_share
@@ -44,8 +44,10 @@ class Ownership:
         self._lease_seconds = lease_seconds
         self._heartbeat_file = heartbeat_file
         self._workers: dict[int, Worker] = {}
+        self._live: dict[str, int] = {}
         self._reported_stuck: set[int] = set()
         self._reported_pins: set[str] = set()
+        self._reported_types: set[str] = set()
         self._sampler = Sampler(using, worker_id)
         self._next_claim = self._next_beat = 0.0
 
@@ -88,9 +90,11 @@ class Ownership:
         if not stuck:
             if self._heartbeat_file is not None:
                 self._heartbeat_file.touch()
-            names = sorted(self._subscriptions())
+            subscriptions = self._subscriptions()
+            # Not those that only a newer release can run: who can would leave partitions to us.
+            names = sorted({row.subscription for row in self._rows(subscriptions)})
             heartbeats.beat(self._using, self._worker_id, "running", names)
-            self._sampler.sample_if_due(names)
+            self._sampler.sample_if_due(sorted(subscriptions))
 
     def _balance(self) -> None:
         self._workers = {key: worker for key, worker in self._workers.items() if worker.is_alive}
@@ -98,20 +102,29 @@ class Ownership:
         for worker in self.workers:
             if worker.subscription.name not in subscriptions:  # unsubscribed while its lease was being taken
                 worker.leave()
-        rows = [
-            row
-            for row in checkpoints.find(self._using, sorted(subscriptions))
-            if may_run(row, subscriptions[row.subscription]) and self.pin_allows(row)
-        ]
-        share = self._share([row for row in rows if self._is_shared(row)])
-        for row in rows:
-            if (
-                row.id not in self._workers
-                and not row.leased
-                and (row.is_orphan or not self._is_shared(row) or len(self._shared_workers()) < share)
-            ):
+        rows = self._rows(subscriptions)
+        self._live = heartbeats.count_live(self._using, self._lease_seconds)
+        share = fair_share([self._rivals(row) for row in rows if self._is_shared(row)])
+        for row in sorted(rows, key=self._rivals):
+            if row.id not in self._workers and not row.leased and self._wants(row, share):
                 self._take(subscriptions[row.subscription], row)
         self._give_back(share)
+
+    def _rows(self, subscriptions: dict[str, Subscription]) -> list[CheckpointRow]:
+        """Return the partitions that this process can run."""
+        return [
+            row
+            for row in checkpoints.find(self._using, sorted(subscriptions))
+            if self.code_allows(row) and self.pin_allows(row)
+        ]
+
+    def _wants(self, row: CheckpointRow, share: int) -> bool:
+        """Say whether to take what nobody has: within the share, or in exchange for what more processes can run."""
+        if row.is_orphan or not self._is_shared(row):
+            return True
+        return len(self._shared_workers()) < share or any(
+            self._rivals(worker.lease) > self._rivals(row) for worker in self._staying()
+        )
 
     def _is_shared(self, partition: CheckpointRow | Lease) -> bool:
         """Say whether it is any process's: to a pinned one its own partitions belong, and with the other pins it shares what has only one."""
@@ -120,10 +133,27 @@ class Ownership:
     def _shared_workers(self) -> list[Worker]:
         return [worker for worker in self.workers if self._is_shared(worker.lease)]
 
-    def _share(self, rows: list[CheckpointRow]) -> int:
-        """Return how many of these partitions are this process's part: each is shared by the processes that can run it."""
-        live = heartbeats.count_live(self._using, self._lease_seconds)
-        return fair_share(row_count_by_rivals=[max(live.get(row.subscription, 1), 1) for row in rows])
+    def _staying(self) -> list[Worker]:
+        return [worker for worker in self._shared_workers() if not worker.is_leaving]
+
+    def _rivals(self, partition: CheckpointRow | Lease) -> int:
+        """Return how many live processes can run a partition, this one included."""
+        return max(self._live.get(partition.subscription, 1), 1)
+
+    def code_allows(self, row: CheckpointRow) -> bool:
+        """Say whether this process may run a partition, by the event types that its code handles."""
+        subscription = self._subscriptions().get(row.subscription)
+        if subscription is None:
+            return False
+        if may_run(row, subscription):
+            return True
+        if row.subscription not in self._reported_types:
+            self._reported_types.add(row.subscription)
+            logger.warning(
+                "Subscription left alone",
+                extra={"subscription": row.subscription, "error_message": handles_too_few(row.subscription)},
+            )
+        return False
 
     def pin_allows(self, row: CheckpointRow) -> bool:
         """Say whether this process may run a partition, by what it is pinned to."""
@@ -155,8 +185,8 @@ class Ownership:
         )
 
     def _give_back(self, share: int) -> None:
-        staying = [worker for worker in self._shared_workers() if not worker.is_leaving]
-        for worker in staying[share:]:
+        """What is above the share goes: first what most others can run, since what only this one can would have nobody."""
+        for worker in sorted(self._staying(), key=lambda worker: self._rivals(worker.lease))[share:]:
             logger.info(
                 "Lease given back",
                 extra={"subscription": worker.lease.subscription, "partition": worker.lease.partition},

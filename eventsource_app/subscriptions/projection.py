@@ -41,6 +41,11 @@ class Projection:
         cls._handlers = _collect(cls)
         if cls._handlers and cls.takes_batches():
             raise TypeError(f"{cls.__name__} has both handle_batch and @handles methods; keep one kind.")
+        for name in ("handle_batch", "reset", *(name for name, _ in cls._handlers.values())):
+            if _never_runs(getattr(cls, name, None)):
+                raise TypeError(
+                    f"{cls.__name__}.{name} is async or a generator, so a call of it would do nothing; make it a plain method."
+                )
 
     @classmethod
     def takes_batches(cls) -> bool:
@@ -70,6 +75,11 @@ class Projection:
         raise NotImplementedError(
             f"{type(self).__name__} cannot be rebuilt: give it a reset() that empties its read model."
         )
+
+
+def _never_runs(method: object) -> bool:
+    """Say whether a call only makes something that waits to be awaited or iterated over: events would pass by unhandled."""
+    return inspect.iscoroutinefunction(method) or inspect.isgeneratorfunction(method)
 
 
 def _collect(cls: type[Projection]) -> dict[str, tuple[str, bool]]:

@@ -37,7 +37,7 @@ PUT_AT: Final = """
 UPDATE eventsource_app_checkpoint SET
     position = %s, parked_generation = parked_generation + 1, unclean_takeover_count = 0, careful_position = NULL,
     careful_death_count = 0, owner = NULL, lease_expires_at = NULL, epoch = epoch + 1, updated_at = clock_timestamp(),
-    rebuild_target = NULL, rebuild_started_at = NULL
+    rebuild_target = NULL, rebuild_started_at = NULL, breaker = 'closed', breaker_opened_at = NULL
  WHERE subscription = %s
 """
 ACCEPT: Final = """

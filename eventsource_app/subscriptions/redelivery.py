@@ -29,11 +29,12 @@ from eventsource_app.subscriptions.errors import (
     was_cancelled,
     when_exhausted,
 )
-from eventsource_app.subscriptions.handling import run_handlers
+from eventsource_app.subscriptions.handling import is_for_the_process, run_handlers
 from eventsource_app.subscriptions.interruptions import (
     CutShortError,
     Interruption,
     LeaseLostError,
+    NotRunningError,
     WorldError,
 )
 from eventsource_app.subscriptions.registry import Subscription
@@ -139,13 +140,8 @@ class Redelivery:
                 raise ProcessKillerError(recorded, letter.lost_attempt_count)
             self.current = recorded
             attempt = self._attempt(trial, who)
-        except Interruption:
-            self._unmark(letter)
-            raise
-        except Exception as error:
-            if self._stopping() and was_cancelled(error):
-                self._unmark(letter)
-                raise CutShortError(self._subscription.name) from error
+        except BaseException as error:
+            self._pass_on(letter, error)
             if not trial.committed:
                 return self._failed(letter, recorded, error, who)
             # A handler's on_commit hook raised: the commit stands.
@@ -162,10 +158,21 @@ class Redelivery:
             logger.info("Parked event handled", extra=about)
         return attempt
 
+    def _pass_on(self, letter: OpenLetter, error: BaseException) -> None:
+        """Raise what says nothing of the event; it is no death of it either, so the mark is taken back."""
+        ends = is_for_the_process(error)
+        if isinstance(error, Interruption) or (ends and isinstance(error, KeyboardInterrupt)):
+            self._unmark(letter)
+        if ends or isinstance(error, Interruption):
+            raise error
+        if self._stopping() and was_cancelled(error):
+            self._unmark(letter)
+            raise CutShortError(self._subscription.name) from error
+
     def _begin(self, letter_id: int, who: str, seen: OpenLetter | None) -> _Trial | Attempt:
         """Commit which event is tried next, before it is; or close the letter when nothing waits behind it any more."""
         with transaction.atomic(using=self._using, durable=True):
-            locked = self._lock()
+            locked = self._lock_to_run()
             letter = dead_letters.lock_letter(self._using, letter_id)
             if letter is None or (seen is not None and letter != seen):
                 return Attempt(Outcome.TAKEN)
@@ -190,7 +197,7 @@ class Redelivery:
         letter, recorded = trial.letter, trial.recorded
         with transaction.atomic(using=self._using, durable=True):
             transaction.on_commit(trial.commit, using=self._using)
-            locked = self._lock()
+            locked = self._lock_to_run()
             if dead_letters.lock_letter(self._using, letter.id) != letter:
                 return Attempt(Outcome.TAKEN)
             run_handlers(self._subscription, [recorded], lambda elapsed: False)
@@ -222,6 +229,13 @@ class Redelivery:
     def _lock(self) -> LockedCheckpoint:
         return checkpoints.lock(self._using, self._lease)
 
+    def _lock_to_run(self) -> LockedCheckpoint:
+        """The lock for a handler to run: after a pause has returned, none does."""
+        locked = self._lock()
+        if locked.state != "running":
+            raise NotRunningError(self._subscription.name, locked.state)
+        return locked
+
     def _count(
         self,
         locked: LockedCheckpoint,
@@ -233,10 +247,10 @@ class Redelivery:
         error: str | None = None,
     ) -> None:
         progress = Progress(locked.position, processed, failed, retries, parked, error)
-        self._write(locked, progress)
+        self._write(progress)
 
-    def _write(self, locked: LockedCheckpoint, progress: Progress) -> None:
-        checkpoints.advance(self._using, self._lease, locked.position, progress, self._lease_seconds)
+    def _write(self, progress: Progress) -> None:
+        checkpoints.count_owned(self._using, self._lease, progress, self._lease_seconds)
 
     def _next_event(self, letter: OpenLetter, checkpoint: int) -> RecordedEvent | None:
         """Return the letter's own event, or the next one behind it that the checkpoint has passed."""
@@ -250,7 +264,7 @@ class Redelivery:
         found = self._store.read_followers(stream, letter.replayed_through, checkpoint, types)
         return found[0] if found else None
 
-    def _failed(self, letter: OpenLetter, recorded: RecordedEvent, error: Exception, who: str) -> Attempt:
+    def _failed(self, letter: OpenLetter, recorded: RecordedEvent, error: BaseException, who: str) -> Attempt:
         """The letter waits for its next retry; a follower that failed gets a letter of its own."""
         classification = classify(error)
         if not classification.parks and not self._blames_the_event(letter.id):
@@ -305,5 +319,9 @@ class DeskRedelivery(Redelivery):
             raise LeaseLostError(self._subscription.name, self._slot)
         return locked
 
-    def _write(self, locked: LockedCheckpoint, progress: Progress) -> None:
+    def _lock_to_run(self) -> LockedCheckpoint:
+        """An operator may try a letter while everything else is paused."""
+        return self._lock()
+
+    def _write(self, progress: Progress) -> None:
         checkpoints.count(self._using, self._subscription.name, self._slot, progress)

@@ -3,14 +3,16 @@
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from eventsource_app.store.event_store import type_names
 from eventsource_app.store.reading import FeedFilter
 from eventsource_app.store.session import option
 from eventsource_app.subscriptions.config import ConfigurationError, SubscriptionConfig
+from eventsource_app.subscriptions.errors import storable
 from eventsource_app.subscriptions.projection import Projection
 
+LONGEST_NAME: Final = 200  # as long as the column
 ProjectionClass = TypeVar("ProjectionClass", bound=type[Projection])
 
 
@@ -24,6 +26,10 @@ class Subscription:
     enable_tracing: bool = True
 
     def __post_init__(self) -> None:
+        if not (0 < len(self.name) <= LONGEST_NAME) or storable(self.name) != self.name:
+            raise ConfigurationError(
+                f"Subscription name {self.name!r} cannot be: use 1 to {LONGEST_NAME} characters that a database can keep."
+            )
         self.check_partitions(self.config.partitions)
 
     def check_partitions(self, count: int) -> None:

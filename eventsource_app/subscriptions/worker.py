@@ -36,6 +36,8 @@ TICK_SECONDS: Final = 0.5
 # An idle worker looks at its row so often: a pause, a rebuild, a lost lease are seen within this time.
 LOOK_SECONDS: Final = 1.0
 RETRY_SHARE: Final = 10
+# A dead letter may wait for hours until it is tried again; a whole partition, for a database that is back, must not.
+LONGEST_OUTAGE_PAUSE_SECONDS: Final = 60.0
 
 
 class Worker:
@@ -199,7 +201,9 @@ class Worker:
 
     def _deliver(self, page: Page) -> None:
         finished = self._delivery.deliver(page)
-        self.lane.done(sum(recorded.position <= self._delivery.position for recorded in page.events))
+        # What waits for the end of a run of failures is kept by nobody, so it takes no room: it may be more than there is.
+        left = 0 if finished else sum(recorded.position > self._delivery.position for recorded in page.events)
+        self.lane.done(len(page.events) - left)
         self._note_renewal()
         self._must_resync = not finished
 
@@ -243,7 +247,7 @@ class Worker:
     def _back_off(self, error: Exception) -> None:
         """The world is at fault: let go of the connection, wait, and begin at the committed position."""
         self._outage_count += 1
-        delay = backoff(self._outage_count, self.subscription.config)
+        delay = min(backoff(self._outage_count, self.subscription.config), LONGEST_OUTAGE_PAUSE_SECONDS)
         logger.warning(
             "Subscription waits for the database",
             extra={**self._about(), "error_message": str(error), "delay_seconds": delay},

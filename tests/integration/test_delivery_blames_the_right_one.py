@@ -7,7 +7,7 @@ import pytest
 from django.db import DatabaseError, OperationalError
 from psycopg import errors as pg
 
-from eventsource_app.subscriptions import ErrorCategory
+from eventsource_app.subscriptions import ErrorCategory, worker
 from tests.integration.ledger import NEVER_AGAIN, World, plain_parameters, query, run_sql
 from tests.waiting import wait_for
 
@@ -119,6 +119,21 @@ def test_a_fault_of_the_world_is_tried_again_and_parks_nothing(world: World, cau
     world.catch_up()
     assert failures == 0
     assert world.letters() == []
+    assert world.delivered() == world.log()
+
+
+def test_dead_letters_that_are_to_wait_long_do_not_make_a_partition_wait_long_for_the_world(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert worker.LONGEST_OUTAGE_PAUSE_SECONDS == 60
+    monkeypatch.setattr(worker, "LONGEST_OUTAGE_PAUSE_SECONDS", 0.1)
+
+    def fail_once() -> None:
+        world.ledger.is_fixed()
+        raise OperationalError("as Django wraps it") from pg.AdminShutdown("a restart")
+
+    poison_in_the_middle(world, fail_once)
+    world.catch_up(**NEVER_AGAIN)
     assert world.delivered() == world.log()
 
 

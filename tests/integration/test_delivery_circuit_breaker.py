@@ -90,6 +90,15 @@ def test_switched_off_it_parks_them_all(world: World) -> None:
     assert len(world.letters()) == 20
 
 
+def test_a_run_longer_than_what_may_be_read_ahead_is_parked_and_the_line_goes_on(world: World) -> None:
+    streams = world.accounts(60)
+    all_fail(world, streams[:50])
+    world.catch_up(**NEVER_AGAIN, max_in_flight=20, circuit_breaker_enabled=False)
+    log = world.log()
+    assert [letter.position for letter in world.letters()] == log[:50]
+    assert world.delivered() == log[50:]
+
+
 def test_a_stop_in_the_middle_of_a_run_parks_nothing_and_loses_nothing(world: World) -> None:
     streams = world.accounts(8)
     all_fail(world, streams[2:])

@@ -9,7 +9,12 @@ import pytest
 from django.db import transaction
 
 from eventsource_app.models import Checkpoint
-from eventsource_app.subscriptions import CheckpointStrategy, SubscriptionConfig, checkpoints
+from eventsource_app.subscriptions import (
+    CheckpointStrategy,
+    SubscriptionConfig,
+    SubscriptionManager,
+    checkpoints,
+)
 from eventsource_app.subscriptions.checkpoints import Progress
 from eventsource_app.subscriptions.interruptions import LeaseLostError
 from tests.integration.ledger import (
@@ -98,13 +103,14 @@ def test_a_connection_cut_inside_a_handler_is_not_the_events_fault(world: World)
     world.assert_each_once()
 
 
+@pytest.mark.parametrize("raised", [RuntimeError, SystemExit])
 def test_a_hook_that_fails_after_the_commit_is_reported_and_nothing_is_replayed(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture, raised: type[BaseException]
 ) -> None:
     streams = world.accounts(5)
 
     def fail() -> None:
-        raise RuntimeError("the mail server is away")
+        raise raised("the mail server is away")
 
     world.ledger.traps[streams[2].aggregate_id, 1] = lambda: transaction.on_commit(fail)
     with caplog.at_level(logging.ERROR):
@@ -221,6 +227,28 @@ def test_two_managers_of_one_name_deliver_once(world: World) -> None:
     world.wait_until_caught_up()
     second.stop()
     assert world.delivered() == world.log()
+
+
+def test_what_only_one_process_can_run_is_not_given_back_for_what_others_can(world: World) -> None:
+    """One process runs three subscriptions, another one that comes to help runs two of them."""
+
+    def manager(names: str) -> SubscriptionManager:
+        manager = world.manager()
+        for name in names:
+            manager.subscribe(Ledger(), SubscriptionConfig(**QUICK), name=name)
+        return manager
+
+    def owners() -> dict[str, str | None]:
+        return dict(Checkpoint.objects.values_list("subscription", "owner"))
+
+    everything, helper = manager("abc"), manager("ab")
+    everything.start()
+    wait_for(lambda: set(owners().values()) == {everything.worker_id}, what="all three")
+    helper.start()
+    wait_for(lambda: helper.worker_id in owners().values(), what="its part")
+
+    assert owners()["c"] == everything.worker_id
+    assert sorted(owners().values(), key=str) == sorted([everything.worker_id] * 2 + [helper.worker_id])
 
 
 def test_a_checkpoint_that_somebody_moved_is_believed(world: World) -> None:

@@ -1,14 +1,17 @@
 """A poison event costs one event: its aggregate waits behind it in order, everybody else goes on, nothing is lost."""
 
+from asyncio import CancelledError
 from typing import Any
 
 import pytest
 from django.db import IntegrityError
+from django.utils import timezone
 
 from eventsource_app.events import EventRegistry, register_event
-from eventsource_app.models import DeadLetter
+from eventsource_app.models import Checkpoint, DeadLetter
 from eventsource_app.store import EventStore, ExpectedVersion
 from eventsource_app.subscriptions import ErrorCategory, ErrorSeverity, PermanentError, Projection, handles
+from eventsource_app.subscriptions.rebuilding import reset_checkpoint
 from tests.builders import ACCOUNT, MoneyPaidIn, NoteTaken, a_stream, note
 from tests.builders import registry as known_types
 from tests.integration.ledger import NAME, NEVER_AGAIN, BatchLedger, World, query, run_sql
@@ -73,6 +76,18 @@ def test_the_later_events_of_its_aggregate_wait_and_the_others_do_not(world: Wor
     assert len(world.letters()) == 1
 
 
+def test_more_later_events_than_may_be_read_ahead_do_not_hold_up_the_others(world: World) -> None:
+    poisoned = a_stream()
+    world.ledger.fails_at(poisoned, 1, ValueError("poison"))
+    world.pay_in(poisoned, 50)  # in a row, so that no other aggregate's success comes in between
+    others = world.accounts(30)
+
+    world.catch_up(**NEVER_AGAIN, max_in_flight=20)
+
+    assert (world.versions(poisoned), len(world.letters())) == ([], 1)
+    assert all(world.versions(other) == [1] for other in others)
+
+
 def test_a_restarted_worker_knows_who_waits(world: World) -> None:
     (stream,) = world.accounts(1)
     world.ledger.fails_at(stream, 1, ValueError("poison"))
@@ -106,6 +121,34 @@ def test_an_automatic_retry_resolves_it_and_the_aggregate_flows_again(world: Wor
     letter = world.letter()
     assert letter.closed_at is not None
     assert letter.closed_by == "worker"
+
+
+def test_a_retry_says_nothing_of_the_place_where_processes_have_died(world: World) -> None:
+    """The next event kills its process, and at each start a retry is due first: the deaths are counted all the same."""
+    (stream,) = world.accounts(1)
+    world.ledger.fails_at(stream, 1, ValueError("poison"))
+    world.catch_up(**NEVER_AGAIN)
+    DeadLetter.objects.update(next_retry_at=timezone.now())
+    next_position = world.position() + 1
+    Checkpoint.objects.update(
+        owner="died",
+        lease_expires_at=timezone.now(),
+        unclean_takeover_count=2,
+        careful_position=next_position,
+        careful_death_count=0,
+    )
+
+    manager = world.start(**NEVER_AGAIN)
+    wait_for(lambda: world.letter().retry_count == 1, what="the retry")
+    manager.stop()
+
+    row = world.checkpoint()
+    assert (row.unclean_takeover_count, row.careful_position, row.careful_death_count) == (
+        3,
+        next_position,
+        1,
+    )
+    assert (row.retry_count, row.events_failed) == (1, 2)
 
 
 def test_events_that_come_while_the_followers_are_replayed_stay_in_order(world: World) -> None:
@@ -232,6 +275,28 @@ def test_a_letter_whose_event_is_not_in_the_log_any_more_is_an_operators_and_del
     assert world.versions(kept) == [1]
 
 
+@pytest.mark.parametrize("raised", [SystemExit, CancelledError, KeyboardInterrupt])
+def test_a_handler_that_raises_what_would_end_its_thread_costs_one_event_too(
+    world: World, raised: type[BaseException]
+) -> None:
+    streams = world.accounts(3)
+
+    def leave() -> None:
+        raise raised("enough")
+
+    world.ledger.traps[streams[1].aggregate_id, 1] = leave
+    manager = world.start(max_retries=1)
+    wait_for(lambda: world.letters() and world.letter().state == "dead", what="a dead letter")
+    manager.stop()
+
+    log = world.log()
+    assert world.delivered() == [log[0], log[2]]
+    assert world.letter().error_message == f"The handler raised {raised.__name__}: enough"
+    assert f"{raised.__name__}: enough" in world.letter().traceback
+    assert world.letter().retry_count == 1
+    assert world.checkpoint().epoch == 1, "its worker goes on"
+
+
 def test_max_retries_zero_is_dead_at_once(world: World) -> None:
     (poisoned,) = world.accounts(1)
     world.ledger.fails_at(poisoned, 1, ValueError("poison"))
@@ -267,6 +332,31 @@ def test_the_event_scope_parks_just_the_one(world: World) -> None:
     world.ledger.is_fixed()
     wait_for(lambda: world.letter().state == "resolved")
     assert world.versions(poisoned) == [1, 3, 4, 5, 2]
+    world.assert_each_once()
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "order"), [("event", "aggregate", [1, 2, 3]), ("aggregate", "event", [2, 3, 1])]
+)
+def test_a_scope_that_was_changed_holds_when_the_event_fails_again(
+    world: World, before: str, now: str, order: list[int]
+) -> None:
+    poisoned = a_stream()
+    world.pay_in(poisoned, 3)
+    world.accounts(1)
+    world.ledger.fails_at(poisoned, 1, ValueError("poison"))
+    world.catch_up(**NEVER_AGAIN, dead_letter_scope=before)
+    run_sql("DELETE FROM ledger_line")
+    reset_checkpoint(NAME, 0, "an operator", store=world.store)
+
+    world.start(dead_letter_scope=now, max_retries=1000)
+    wait_for(lambda: world.letter().state == "parked", what="the same letter again")
+    assert world.letter().scope == now
+    world.ledger.is_fixed()
+
+    wait_for(lambda: len(world.versions(poisoned)) >= 3, what="everything")
+    wait_for(lambda: world.letter().state == "resolved" and world.letter().replayed_through is None)
+    assert world.versions(poisoned) == order
     world.assert_each_once()
 
 

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 from django.db import OperationalError, connections
 
+from eventsource_app.models import Checkpoint
 from eventsource_app.store import ExpectedVersion, StreamId
 from eventsource_app.subscriptions import (
     ConfigurationError,
@@ -180,6 +181,22 @@ def test_an_old_worker_beside_a_new_one_does_not_take_the_lease(world: World) ->
     assert len(world.delivered()) == 3
 
 
+def test_a_handler_that_was_dropped_is_told_and_until_caught_up_does_not_wait_for_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.catch_up(LedgerWithNotes())
+    world.accounts(1)
+    manager = world.manager()
+    manager.subscribe(Ledger(), SubscriptionConfig(**QUICK), name=NAME)
+
+    manager.run_until_caught_up()
+
+    assert manager.unhandled.startswith("This process handles fewer event types than ledger did last")
+    assert "accept_event_types ledger" in manager.unhandled
+    (line,) = [record for record in caplog.records if record.getMessage() == "Subscription left alone"]
+    assert vars(line)["error_message"] == manager.unhandled
+
+
 def test_an_old_worker_that_owns_the_lease_when_a_new_one_comes_passes_over_nothing(world: World) -> None:
     """A rollout: the old one would go on for as long as it runs, over events that only the new one handles."""
     world.accounts(2)
@@ -194,6 +211,23 @@ def test_an_old_worker_that_owns_the_lease_when_a_new_one_comes_passes_over_noth
     assert len(world.delivered()) == 5
     assert world.checkpoint().owner == new.worker_id
     old.stop()
+
+
+def test_an_old_worker_is_no_reason_to_leave_it_what_it_cannot_run(world: World) -> None:
+    """A rollout that takes its time: of two subscriptions, the old one's part would be one."""
+    world.accounts(2)
+    managers = {}
+    for release in (Ledger, LedgerWithNotes):
+        managers[release] = manager = world.manager()
+        for name in ("one", "two"):
+            manager.subscribe(release(), SubscriptionConfig(**QUICK), name=name)
+        manager.start()
+        for name in ("one", "two"):
+            world.wait_until_caught_up(name)
+    new = managers[LedgerWithNotes]
+    assert new.refused == {}
+    owners = Checkpoint.objects.values_list("owner", flat=True)
+    wait_for(lambda: list(owners.all()) == [new.worker_id] * 2, seconds=20, what="both with the new one")
 
 
 def test_types_that_grow_while_the_old_worker_passes_such_an_event_are_refused(

@@ -128,6 +128,21 @@ def test_a_follower_that_fails_gets_a_letter_of_its_own(world: World) -> None:
     assert world.versions(stream) == [1, 2]
 
 
+def test_ctrl_c_in_a_retry_is_not_held_against_the_letter(world: World) -> None:
+    stream = poisoned(world)
+
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    world.ledger.traps[stream.aggregate_id, 2] = interrupt
+    before = world.letter()
+    with pytest.raises(KeyboardInterrupt):
+        retry(world)
+    after = world.letter()
+    assert (after.state, after.next_retry_at) == (before.state, before.next_retry_at)
+    assert (after.tried_position, after.retry_count) == (None, 0)
+
+
 def test_the_world_at_fault_is_not_held_against_the_letter(world: World) -> None:
     stream = poisoned(world)
     world.ledger.fails_at(stream, 2, ConnectionError("refused"))

@@ -7,12 +7,19 @@ import pytest
 
 from eventsource_app.models import Checkpoint, DeadLetter
 from eventsource_app.store.slots import get_partition_for_aggregate
-from eventsource_app.subscriptions import Projection, SubscriptionConfig, control, repartitioning
+from eventsource_app.subscriptions import (
+    Projection,
+    SubscriptionConfig,
+    SubscriptionManager,
+    control,
+    repartitioning,
+    worker,
+)
 from eventsource_app.subscriptions.control import BusyError, ControlError, UnknownSubscriptionError
 from eventsource_app.subscriptions.rebuilding import accept_event_types, letters_above, reset_checkpoint
 from eventsource_app.subscriptions.registry import Subscription
 from eventsource_app.subscriptions.repartitioning import change_partitions
-from tests.builders import MoneyPaidIn
+from tests.builders import MoneyPaidIn, a_stream
 from tests.integration.ledger import NAME, QUICK, Gate, Ledger, World, in_background, run_sql
 from tests.waiting import wait_for
 
@@ -110,6 +117,28 @@ class TestPauseAndResume:
         assert not control.pause(NAME, "eve", "second").changed
         assert world.checkpoint().state_reason == "first"
 
+    def test_no_letter_is_retried_once_a_pause_has_returned(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(worker, "LOOK_SECONDS", 60)  # all the time until it sees the pause by itself
+        (stream,) = world.accounts(1)
+        world.ledger.fails_at(stream, 1, ValueError("poison"))
+        manager = world.manager(lease_seconds=600)
+        manager.subscribe(world.ledger, SubscriptionConfig(**{**QUICK, **LATER}), name=NAME)
+        manager.start()
+        wait_for(lambda: world.letters() != [], what="a dead letter")
+        tried = len(world.ledger.attempts)
+
+        control.pause(NAME, WHO)
+        DeadLetter.objects.update(next_retry_at="2020-01-01T00:00:00Z")
+        threading.Event().wait(1.5)  # longer than it waits between two letters
+        assert len(world.ledger.attempts) == tried
+        assert world.letter().state == "parked"
+
+        world.ledger.is_fixed()
+        control.resume(NAME, WHO)
+        wait_for(lambda: world.versions(stream) == [1], what="the retry")
+
     def test_an_unknown_name_is_told_with_the_known_ones(self, world: World) -> None:
         world.catch_up()
         for verb in (control.pause, control.resume):
@@ -117,6 +146,15 @@ class TestPauseAndResume:
                 UnknownSubscriptionError, match=r"'legder' has a checkpoint; known are: ledger\."
             ):
                 verb("legder", WHO)
+
+
+def catch_up_to_the_end(world: World) -> SubscriptionManager:
+    """As `run_subscriptions --until-caught-up` does."""
+    manager = world.manager()
+    config = SubscriptionConfig(**{**QUICK, "circuit_breaker_recovery_timeout": 3600})
+    manager.subscribe(world.ledger, config, name=NAME)
+    manager.run_until_caught_up()
+    return manager
 
 
 class TestResetCheckpoint:
@@ -179,6 +217,16 @@ class TestResetCheckpoint:
         before = world.checkpoint().epoch
         reset_checkpoint(NAME, 0, WHO, store=world.store)
         assert world.checkpoint().epoch == before + 1
+
+    def test_past_what_opened_the_breaker_nothing_is_left_of_it(self, world: World) -> None:
+        for stream in world.accounts(8):
+            world.ledger.fails_at(stream, 1, ValueError("poison"))
+        assert catch_up_to_the_end(world).unhandled.startswith("The circuit breaker of ledger is open")
+
+        reset_checkpoint(NAME, world.store.head_position(), WHO, store=world.store)
+
+        assert world.checkpoint().breaker == "closed"
+        assert catch_up_to_the_end(world).unhandled == ""
 
     def test_it_is_refused_during_a_rebuild(self, world: World) -> None:
         world.accounts(1)
@@ -336,6 +384,49 @@ class TestChangePartitions:
         with pytest.raises(ControlError, match="somebody moved a checkpoint"):
             change_partitions(NAME, 1, WHO, store=world.store, subscriptions=code(world))
         assert Checkpoint.objects.count() == 2
+
+    def test_a_slower_partition_may_meet_a_poison_event_with_many_behind_it(self, world: World) -> None:
+        other = next(s for s in iter(a_stream, None) if get_partition_for_aggregate(s.aggregate_id, 2) == 1)
+        poisoned = next(
+            s for s in iter(a_stream, None) if get_partition_for_aggregate(s.aggregate_id, 2) == 0
+        )
+        world.pay_in(poisoned, 25)  # more than two batches in a row
+        world.pay_in(other)
+        world.catch_up(partitions=2)
+        self._set_back(world, 0, 0)
+        world.ledger.fails_at(poisoned, 1, ValueError("poison"))
+
+        change_partitions(NAME, 4, WHO, store=world.store, subscriptions=code(world))
+
+        assert (world.versions(poisoned), world.versions(other)) == ([], [1])
+        world.ledger.is_fixed()
+        DeadLetter.objects.update(next_retry_at="2020-01-01T00:00:00Z")
+        world.start(**LATER)
+        wait_for(lambda: len(world.versions(poisoned)) == 25, what="what waited behind it")
+        world.assert_each_once()
+
+    def test_no_worker_takes_a_partition_over_while_a_slow_batch_runs(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        slow = next(s for s in iter(a_stream, None) if get_partition_for_aggregate(s.aggregate_id, 2) == 0)
+        world.pay_in(slow, 10)
+        world.accounts(4)
+        world.catch_up(partitions=2)
+        self._set_back(world, 0, 0)
+        for version in range(1, 11):
+            world.ledger.traps[slow.aggregate_id, version] = lambda: threading.Event().wait(0.3)
+        monkeypatch.setattr(repartitioning, "LEASE_SECONDS", 1.5)  # the batch takes twice as long
+        subscriptions = code(world)
+        changing = in_background(
+            lambda: change_partitions(NAME, 4, WHO, store=world.store, subscriptions=subscriptions)
+        )
+        wait_for(lambda: world.ledger.attempts[14:], what="the change to have begun")
+        world.start(Ledger(), partitions=2)
+        changing.join()
+
+        assert Checkpoint.objects.count() == 4
+        world.wait_until_caught_up()
+        world.assert_each_once()
 
     def test_a_paused_subscription_in_one_place_stays_paused(self, world: World) -> None:
         world.catch_up(partitions=2)

@@ -20,6 +20,7 @@ from eventsource_app.subscriptions.registry import Subscription
 from orders.commands import PlaceOrder
 from orders.services import place_order
 from projections.models import OrderSummary
+from projections.order_summary import OrderSummaryProjection
 from tests.integration.ledger import NAME, QUICK, Gate, Ledger, World, in_background, run_sql
 from tests.waiting import wait_for
 
@@ -251,6 +252,19 @@ def test_the_command_says_what_keeps_it_from_going_on(orders: int, monkeypatch: 
     with pytest.raises(CommandError, match="orders is paused at position 0 of"):
         call_command("rebuild_projection", "orders", stdout=StringIO())
     assert not rebuild_progress("orders").is_done
+
+
+def test_the_command_says_why_its_own_worker_may_not_replay(
+    orders: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{**row, "partition": part} for part in (0, 1) for row in Checkpoint.objects.values()]
+    Checkpoint.objects.all().delete()
+    for row in rows:
+        Checkpoint.objects.create(**{**row, "id": None, "partition_count": 2})
+    monkeypatch.setattr(OrderSummaryProjection, "max_partitions", 1)
+
+    with pytest.raises(CommandError, match=r"orders is emptied and cannot be replayed: .*change_partitions"):
+        call_command("rebuild_projection", "orders", stdout=StringIO())
 
 
 def test_an_unknown_name_is_a_usage_error(transactional_db: None) -> None:

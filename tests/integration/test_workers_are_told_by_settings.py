@@ -118,6 +118,12 @@ def test_arguments_that_cannot_be_are_refused_before_anything_starts(
         call_command("run_subscriptions", *arguments)
 
 
+def test_probe_ports_beyond_the_last_one_are_refused_before_anything_starts() -> None:
+    with pytest.raises(CommandError, match="the last one would take 65536, above 65535") as refused:
+        call_command("run_subscriptions", "--processes", "2", "--probe-port", "65535")
+    assert refused.value.returncode == 2
+
+
 def test_a_name_said_twice_is_one_subscription(transactional_db: None) -> None:
     call_command("run_subscriptions", "orders", "customers", "orders", "--until-caught-up")
     assert sorted(Checkpoint.objects.values_list("subscription", flat=True)) == ["customers", "orders"]

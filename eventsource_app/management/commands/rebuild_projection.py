@@ -60,6 +60,10 @@ class Command(OperatorCommand):
                     self._check(name, now, asked)
                     if manager is None and not has_live_worker(name, using=store.using):
                         manager = self._start_worker(name, store)
+                    if manager is not None and name in manager.refused:
+                        raise CommandError(
+                            f"{name} is emptied and cannot be replayed: {manager.refused[name]}"
+                        )
                     _show(progress, now)
                     signals.wait(LOOK_SECONDS)
                 _show(progress, now)

@@ -67,6 +67,7 @@ class Command(DatabaseCommand):
             raise CommandError(str(error)) from error
 
     def _handle(self, options: dict[str, Any]) -> None:
+        _check_ports(options["probe_port"], options["processes"])
         if not options["supervised"]:
             log_pool({**option("POOL", {}), "processes": options["processes"]})
         if options["processes"] > 1:
@@ -162,6 +163,16 @@ class Command(DatabaseCommand):
             os._exit(130 if result.reason == "SIGINT" else 143)
         if draining and manager.unhandled:
             raise CommandError(f"{manager.unhandled} `manage.py subscription_status` says where it stands.")
+
+
+def _check_ports(first: int | None, processes: int) -> None:
+    """Each process has a port of its own; one that cannot be would end its process again and again."""
+    if first is not None and first + processes - 1 > MAX_PORT:
+        raise CommandError(
+            f"--probe-port {first} cannot be with --processes {processes}: the last one would take {first + processes - 1}, "
+            f"above {MAX_PORT}; choose a lower port.",
+            returncode=2,
+        )
 
 
 def _own_options(options: dict[str, Any], number: int) -> list[str]:

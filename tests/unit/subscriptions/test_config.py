@@ -56,6 +56,8 @@ def test_the_defaults_are_the_contracts() -> None:
         {"processing_timeout": float("inf")},
         {"processing_timeout": float("nan")},
         {"processing_timeout": "30"},
+        {"processing_timeout": 0.0001},
+        {"processing_timeout": 30 * 86_400},
         {"dead_letter_scope": "stream"},
         {"max_dead_letters": -1},
         {"max_retries": -1},

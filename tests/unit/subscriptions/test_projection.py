@@ -1,5 +1,6 @@
 """What a projection handles, and what is refused when its class is made."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -94,6 +95,26 @@ def test_both_kinds_in_one_class_are_refused() -> None:
             def handle_batch(self, recorded: list[RecordedEvent]) -> None: ...
 
 
+def test_what_a_call_would_not_run_is_refused() -> None:
+    """As from the tutorial with its async left in: each event would be passed over as handled."""
+    with pytest.raises(TypeError, match=r"Tutorial\.one is async or a generator"):
+
+        class Tutorial(Projection):
+            @handles(MoneyPaidIn)
+            async def one(self, event: MoneyPaidIn) -> None: ...
+
+    with pytest.raises(TypeError, match=r"Batches\.handle_batch is async or a generator"):
+
+        class Batches(Projection):
+            def handle_batch(self, recorded: list[RecordedEvent]) -> Iterator[RecordedEvent]:
+                yield from recorded
+
+    with pytest.raises(TypeError, match=r"Emptied\.reset is async or a generator"):
+
+        class Emptied(Projection):
+            async def reset(self) -> None: ...  # type: ignore[override]
+
+
 def test_handles_needs_an_event() -> None:
     with pytest.raises(TypeError, match="at least one event class"):
         handles()
@@ -127,6 +148,16 @@ def test_a_name_belongs_to_one_class() -> None:
     subscription("seen")(Seen)  # imported again
     with pytest.raises(ConfigurationError, match="declared by Seen and by"):
         subscription("seen")(Other)
+
+
+@pytest.mark.parametrize("name", ["", "x" * 201, "a\0b", "\udcff"])
+def test_a_name_that_the_database_cannot_keep_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"Subscription name .* cannot be"):
+        Subscription(name, Seen(), SubscriptionConfig())
+
+
+def test_a_name_may_be_long_and_in_any_language() -> None:
+    assert Subscription("größe " + "漢" * 194, Seen(), SubscriptionConfig()).config.batch_size == 100
 
 
 def test_configured_event_types_go_before_the_handled_ones() -> None:
