@@ -12,9 +12,11 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 from settings.variables import (
+    address,
     flag,
     folder,
     header_and_value,
+    in_url,
     one_of,
     origins,
     rate,
@@ -58,7 +60,7 @@ class Environment:
     db_max_overflow: int | None = variable(
         "DB_MAX_OVERFLOW", whole(0), None, "an instance's further connections, instead of the arithmetic")
     bind_address: str = variable(
-        "BIND_ADDRESS", str, "127.0.0.1", "the address that gunicorn and the workers' probes listen on")
+        "BIND_ADDRESS", address, "127.0.0.1", "the address that gunicorn and the workers' probes listen on")
     port: int = variable(
         "PORT", whole(1, 65535), 8000, "gunicorn's port")
     web_concurrency: int = variable(
@@ -107,6 +109,11 @@ class Environment:
     debug: bool | None = variable(
         "DEBUG", flag, None, "on in development, refused in production")
 # fmt: on
+
+    @property
+    def bind(self) -> str:
+        """Where gunicorn listens, as a URL has it."""
+        return f"{in_url(self.bind_address)}:{self.port}"
 
 
 def read_environment(variables: Mapping[str, str]) -> Environment:

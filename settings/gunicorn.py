@@ -16,7 +16,7 @@ answer_with_problems()
 
 # Each figure is argued, and where it can be, measured, in docs/http.md.
 wsgi_app = "settings.wsgi:application"
-bind = f"{_env.bind_address}:{_env.port}"
+bind = _env.bind
 worker_class = "gthread"
 workers = _env.web_concurrency
 threads = _env.web_threads

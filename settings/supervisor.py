@@ -21,8 +21,10 @@ from settings import env
 from settings.local_postgres import PROJECT, attached, project_server
 from settings.postgres_binaries import LocalPostgresError
 from settings.preparation import Prepared, prepare
+from settings.variables import in_url
 
 TICK_SECONDS = 0.1
+LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared with, not listened on
 # A proxy for HTTP (http_proxy) is the way out of a network, and none to a server of our own.
 _direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 WEB_START_SECONDS = 60
@@ -57,14 +59,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def run(children: list[Child], stop: StopRequest) -> None:
     prepared = prepare()
-    address = f"{env.environment().bind_address}:{env.environment().port}"
+    url = own_url(env.environment().bind_address, env.environment().port)
     web, workers = _web(), _workers()
     for child in (web, workers):
         if not stop.asked:
             children.append(child)
             child.start()
-    if wait_for_web(web, f"http://{address}", stop):
-        say(welcome(f"http://{address}", prepared))
+    if wait_for_web(web, url, stop):
+        say(welcome(url, prepared))
     while not stop.asked:
         for child in children:
             died = child.keep_running()
@@ -118,6 +120,11 @@ def _web() -> Child:
 def _workers() -> Child:
     command = [sys.executable, "manage.py", "run_subscriptions"]
     return Child("run_subscriptions", command, env.for_child_process(), PROJECT)
+
+
+def own_url(address: str, port: int) -> str:
+    """Return where this machine reaches its web; "every address" is none that a request could name."""
+    return f"http://{in_url(LOOPBACK_OF.get(address, address))}:{port}"
 
 
 def wait_for_web(web: Child, url: str, stop: StopRequest) -> bool:

@@ -112,6 +112,15 @@ def seconds(text: str) -> float:
     raise ValueError("a number of seconds above 0")
 
 
+def address(text: str) -> str:
+    """Return the bare address; in brackets, as a URL has it, an IPv6 address is the same."""
+    return text[1:-1] if text.startswith("[") and text.endswith("]") else text
+
+
+def in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def one_of(*choices: str) -> Kind[str]:
     def parse(text: str) -> str:
         if text in choices:

@@ -97,3 +97,14 @@ def test_lists_and_flags() -> None:
 
     assert env.allowed_hosts == ("a.example", "b.example")
     assert env.debug is False
+
+
+@pytest.mark.parametrize(
+    ("address", "bind"),
+    [("10.0.0.7", "10.0.0.7:8000"), ("::1", "[::1]:8000"), ("[::1]", "[::1]:8000"), ("web", "web:8000")],
+)
+def test_an_ipv6_address_is_taken_with_brackets_and_without(address: str, bind: str) -> None:
+    env = read_environment({"BIND_ADDRESS": address})
+
+    assert env.bind == bind
+    assert "[" not in env.bind_address, "as a socket wants it"

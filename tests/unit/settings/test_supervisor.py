@@ -9,7 +9,7 @@ import pytest
 from eventsource_app.management.child import Child
 from eventsource_app.management.stop_request import StopRequest
 from settings.local_postgres import PROJECT
-from settings.supervisor import wait_for_web
+from settings.supervisor import own_url, wait_for_web
 
 
 class Alive(BaseHTTPRequestHandler):
@@ -40,3 +40,16 @@ def test_a_proxy_that_the_environment_names_is_not_asked_for_our_own_web(
     never_started = Child("gunicorn", [], {}, PROJECT)  # so the first question must have its answer
 
     assert wait_for_web(never_started, web_url, StopRequest())
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),  # noqa: S104 - only shown
+        ("::", "http://[::1]:8000"),
+        ("fd00::7", "http://[fd00::7]:8000"),
+    ],
+)
+def test_what_is_printed_can_be_asked_whatever_the_address(address: str, url: str) -> None:
+    assert own_url(address, 8000) == url
