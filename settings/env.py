@@ -22,6 +22,7 @@ from settings.variables import (
     rate,
     read,
     seconds,
+    seconds_below,
     variable,
     whole,
     words,
@@ -99,7 +100,7 @@ class Environment:
     api_failure_throttle: str = variable(
         "API_FAILURE_THROTTLE", rate, "300/min", "requests with refused credentials, of one address")
     api_wait_seconds: float = variable(
-        "API_WAIT_SECONDS", seconds, 5.0, "how long ?wait_for= and Prefer: wait may take")
+        "API_WAIT_SECONDS", seconds_below(3600), 5.0, "how long ?wait_for= and Prefer: wait may take")
     api_docs: str = variable(
         "API_DOCS", one_of("open", "token", "off"), "open", "who may read /api/docs and /api/openapi.json")
     metrics: str = variable(

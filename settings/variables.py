@@ -102,14 +102,20 @@ def whole(minimum: int, maximum: int | None = None) -> Kind[int]:
     return parse
 
 
-def seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if 0 < value < LONGEST_SECONDS:
-        return value
-    raise ValueError("a number of seconds above 0")
+def seconds_below(limit: int) -> Kind[float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = 0.0
+        if 0 < value < limit:
+            return value
+        raise ValueError(f"a number of seconds above 0 and below {limit}")
+
+    return parse
+
+
+seconds = seconds_below(LONGEST_SECONDS)
 
 
 def address(text: str) -> str:
