@@ -4,6 +4,7 @@ Order matters twice: the database first and last, and a child is only ever asked
 """
 
 import argparse
+import signal
 import socket
 import sys
 import time
@@ -11,7 +12,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -36,7 +37,10 @@ class SupervisorError(Exception):
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 -- for the person at the terminal
+    with suppress(
+        OSError
+    ):  # a terminal that was closed, a pipe that nobody reads: there is still all to stop
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 -- for the person at the terminal
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     port = parser.parse_args(arguments).port
     stop = StopRequest()
     stop.install()
+    stop_with_the_terminal(stop)
     try:
         _choose_settings(port)
         with _database(), _finally_stopped(stop) as children:
@@ -55,6 +60,12 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     say("Stopped.")
     return stop.exit_status
+
+
+def stop_with_the_terminal(stop: StopRequest) -> None:
+    """A terminal that is closed sends SIGHUP, which must not leave PostgreSQL behind; under nohup it is not heard."""
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, stop.note)
 
 
 def run(children: list[Child], stop: StopRequest) -> None:

@@ -1,5 +1,7 @@
 """settings.supervisor: what `make run` asks its own web, by whatever way the machine reaches others."""
 
+import signal
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -9,7 +11,7 @@ import pytest
 from eventsource_app.management.child import Child
 from eventsource_app.management.stop_request import StopRequest
 from settings.local_postgres import PROJECT
-from settings.supervisor import own_url, wait_for_web
+from settings.supervisor import own_url, say, stop_with_the_terminal, wait_for_web
 
 
 class Alive(BaseHTTPRequestHandler):
@@ -53,3 +55,25 @@ def test_a_proxy_that_the_environment_names_is_not_asked_for_our_own_web(
 )
 def test_what_is_printed_can_be_asked_whatever_the_address(address: str, url: str) -> None:
     assert own_url(address, 8000) == url
+
+
+def test_under_nohup_a_terminal_that_is_closed_stops_nothing() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        stop_with_the_terminal(StopRequest())
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_nobody_need_read_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed:
+        def write(self, text: str) -> None:
+            raise BrokenPipeError
+
+        def flush(self) -> None:
+            """Nothing was written."""
+
+    monkeypatch.setattr(sys, "stderr", Closed())
+
+    say("Stopping …")
