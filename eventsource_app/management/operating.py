@@ -54,9 +54,17 @@ def add_who(parser: CommandParser) -> None:
     )
 
 
+def system_user() -> str:
+    """Return the system's name for who runs this; "unknown" where there is none, as for a container's number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
 def who_asks(given: str | None) -> str:
     """Return the name to keep with what is done."""
-    return (given or f"{_user()}@{socket.gethostname()}")[:200]
+    return (given or f"{system_user()}@{socket.gethostname()}")[:200]
 
 
 @contextmanager
@@ -78,10 +86,3 @@ def confirm(name: str, warning: str, *, agreed: bool) -> None:
         raise CommandError(f"{warning} Say --yes to do it without being asked.", returncode=USAGE)
     if input(f"{warning}\nType {name} to go on: ").strip() != name:
         raise CommandError("Nothing was changed.")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's number without a name
-        return "unknown"
