@@ -47,6 +47,22 @@ def test_a_terminal_that_is_closed_stops_everything_too(data: Path, port: int) -
     assert not database_answers(server)
 
 
+def test_two_at_once_on_one_new_database_both_run(data: Path, port: int) -> None:
+    server = project_server(data)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        another = int(probe.getsockname()[1])
+
+    runs = [Run(data, port), Run(data, another)]
+    for run in runs:
+        run.wait_until_up()
+    for run in runs:
+        run.process.send_signal(signal.SIGTERM)
+
+    assert [run.wait() for run in runs] == [0, 0]
+    assert not database_answers(server)
+
+
 def test_killing_the_supervisor_takes_its_children_along(data: Path, port: int) -> None:
     run = Run(data, port)
     run.wait_until_up()
