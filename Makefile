@@ -31,7 +31,7 @@ $(STAMP): requirements-dev.txt
 	@touch $(STAMP)
 
 run: $(STAMP)
-	@exec $(BIN)/python -m settings.supervisor --port $(PORT)
+	@exec $(BIN)/python -m settings.supervisor --port $(or $(PORT),8000)
 
 test: $(STAMP)
 	@exec $(BIN)/python -m pytest -n 2 $(PYTEST_ARGS)

@@ -12,14 +12,17 @@ from pathlib import Path
 from django.core.exceptions import ImproperlyConfigured
 
 from settings.variables import (
+    address,
     flag,
     folder,
     header_and_value,
+    in_url,
     one_of,
     origins,
     rate,
     read,
     seconds,
+    seconds_below,
     variable,
     whole,
     words,
@@ -58,7 +61,7 @@ class Environment:
     db_max_overflow: int | None = variable(
         "DB_MAX_OVERFLOW", whole(0), None, "an instance's further connections, instead of the arithmetic")
     bind_address: str = variable(
-        "BIND_ADDRESS", str, "127.0.0.1", "the address that gunicorn and the workers' probes listen on")
+        "BIND_ADDRESS", address, "127.0.0.1", "the address that gunicorn and the workers' probes listen on")
     port: int = variable(
         "PORT", whole(1, 65535), 8000, "gunicorn's port")
     web_concurrency: int = variable(
@@ -97,7 +100,7 @@ class Environment:
     api_failure_throttle: str = variable(
         "API_FAILURE_THROTTLE", rate, "300/min", "requests with refused credentials, of one address")
     api_wait_seconds: float = variable(
-        "API_WAIT_SECONDS", seconds, 5.0, "how long ?wait_for= and Prefer: wait may take")
+        "API_WAIT_SECONDS", seconds_below(3600), 5.0, "how long ?wait_for= and Prefer: wait may take")
     api_docs: str = variable(
         "API_DOCS", one_of("open", "token", "off"), "open", "who may read /api/docs and /api/openapi.json")
     metrics: str = variable(
@@ -107,6 +110,11 @@ class Environment:
     debug: bool | None = variable(
         "DEBUG", flag, None, "on in development, refused in production")
 # fmt: on
+
+    @property
+    def bind(self) -> str:
+        """Where gunicorn listens, as a URL has it."""
+        return f"{in_url(self.bind_address)}:{self.port}"
 
 
 def read_environment(variables: Mapping[str, str]) -> Environment:

@@ -1,5 +1,7 @@
 """gunicorn's configuration: `gunicorn --config python:settings.gunicorn`."""
 
+import socket
+import struct
 from typing import Any
 
 from eventsource_app.observability.pool import forget_connections, log_pool
@@ -14,9 +16,12 @@ env.default("DB_POOL_TIMEOUT", "5")
 _env = environment()
 answer_with_problems()
 
+# gunicorn waits so long for a request's first byte by itself, and without any limit for the next ones.
+READ_SECONDS = 5
+
 # Each figure is argued, and where it can be, measured, in docs/http.md.
 wsgi_app = "settings.wsgi:application"
-bind = f"{_env.bind_address}:{_env.port}"
+bind = _env.bind
 worker_class = "gthread"
 workers = _env.web_concurrency
 threads = _env.web_threads
@@ -51,6 +56,9 @@ def pre_fork(server: Any, worker: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     _files.slot = worker.metric_slot
+    for listener in worker.sockets:
+        # What is accepted inherits it. A timeout of Python's own would limit the whole of a slow answer too.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("ll", READ_SECONDS, 0))
 
 
 def post_worker_init(worker: Any) -> None:

@@ -24,7 +24,7 @@ def logging_config(level: str) -> dict[str, Any]:
             "django": quiet,
             "django.server": quiet,
             "gunicorn.error": quiet,
-            "gunicorn.access": {"handlers": ["access"], "propagate": False, "level": "INFO"},
+            "gunicorn.access": {"handlers": ["access"], "propagate": False, "level": level},
             # A pool logs every reconnecting attempt; the error itself reaches the caller.
             "health_check": {**quiet, "level": "ERROR"},
             "psycopg.pool": {**quiet, "level": "ERROR"},

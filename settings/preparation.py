@@ -1,5 +1,8 @@
 """What `make run` does to the database before anything is served: migrations, a demo admin, and a token."""
 
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -14,6 +17,9 @@ from django.utils import timezone
 from settings.postgres_binaries import LocalPostgresError
 
 DEMO = "admin"
+PAUSE_SECONDS = 0.1
+# Two keys of 32 bits: they never meet the append's fence, which has one of 64.
+TRY_LOCK = "SELECT pg_try_advisory_xact_lock(0, 0)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +34,9 @@ def prepare() -> Prepared:
     """Migrate; make a demo admin and a token where DEBUG is on. Raises LocalPostgresError without a database."""
     django.setup()
     try:
-        # Without the pool, which would keep trying for half a minute.
-        psycopg.connect(**connection.get_connection_params()).close()
-        call_command("migrate", interactive=False, verbosity=0)
-        return Prepared(_demo_admin(), _demo_token()) if settings.DEBUG else Prepared()
+        with _alone():
+            call_command("migrate", interactive=False, verbosity=0)
+            return Prepared(_demo_admin(), _demo_token()) if settings.DEBUG else Prepared()
     except (OperationalError, psycopg.OperationalError) as error:
         reason = str(error).strip().splitlines()[0]
         raise LocalPostgresError(
@@ -43,6 +48,20 @@ def prepare() -> Prepared:
         connection.close()
         if isinstance(connection, DatabaseWrapper):
             connection.close_pool()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let one `make run` at a time prepare a database: two that migrate at once would make the same tables.
+
+    The lock is only tried for, since a statement that waits would keep an index from being made concurrently.
+    """
+    # Without the pool, which would keep trying for half a minute.
+    with closing(psycopg.connect(**connection.get_connection_params())) as holder:
+        while holder.execute(TRY_LOCK).fetchone() != (True,):
+            holder.rollback()
+            time.sleep(PAUSE_SECONDS)
+        yield
 
 
 def _demo_admin() -> str:

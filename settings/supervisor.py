@@ -4,6 +4,7 @@ Order matters twice: the database first and last, and a child is only ever asked
 """
 
 import argparse
+import signal
 import socket
 import sys
 import time
@@ -11,7 +12,7 @@ import urllib.error
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -21,8 +22,12 @@ from settings import env
 from settings.local_postgres import PROJECT, attached, project_server
 from settings.postgres_binaries import LocalPostgresError
 from settings.preparation import Prepared, prepare
+from settings.variables import in_url
 
 TICK_SECONDS = 0.1
+LOOPBACK_OF = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 -- compared with, not listened on
+# A proxy for HTTP (http_proxy) is the way out of a network, and none to a server of our own.
+_direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 WEB_START_SECONDS = 60
 GRACE_SECONDS = 5  # beyond the workers' own limit, before what still runs is killed
 
@@ -32,7 +37,10 @@ class SupervisorError(Exception):
 
 
 def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)  # noqa: T201 -- for the person at the terminal
+    with suppress(
+        OSError
+    ):  # a terminal that was closed, a pipe that nobody reads: there is still all to stop
+        print(text, file=sys.stderr, flush=True)  # noqa: T201 -- for the person at the terminal
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,6 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
     port = parser.parse_args(arguments).port
     stop = StopRequest()
     stop.install()
+    stop_with_the_terminal(stop)
     try:
         _choose_settings(port)
         with _database(), _finally_stopped(stop) as children:
@@ -53,16 +62,22 @@ def main(arguments: list[str] | None = None) -> int:
     return stop.exit_status
 
 
+def stop_with_the_terminal(stop: StopRequest) -> None:
+    """A terminal that is closed sends SIGHUP, which must not leave PostgreSQL behind; under nohup it is not heard."""
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        signal.signal(signal.SIGHUP, stop.note)
+
+
 def run(children: list[Child], stop: StopRequest) -> None:
     prepared = prepare()
-    address = f"{env.environment().bind_address}:{env.environment().port}"
+    url = own_url(env.environment().bind_address, env.environment().port)
     web, workers = _web(), _workers()
     for child in (web, workers):
         if not stop.asked:
             children.append(child)
             child.start()
-    if wait_for_web(web, f"http://{address}", stop):
-        say(welcome(f"http://{address}", prepared))
+    if wait_for_web(web, url, stop):
+        say(welcome(url, prepared))
     while not stop.asked:
         for child in children:
             died = child.keep_running()
@@ -118,6 +133,11 @@ def _workers() -> Child:
     return Child("run_subscriptions", command, env.for_child_process(), PROJECT)
 
 
+def own_url(address: str, port: int) -> str:
+    """Return where this machine reaches its web; "every address" is none that a request could name."""
+    return f"http://{in_url(LOOPBACK_OF.get(address, address))}:{port}"
+
+
 def wait_for_web(web: Child, url: str, stop: StopRequest) -> bool:
     """Return True once any answer comes, False when a stop was asked for; raises SupervisorError."""
     deadline = time.monotonic() + WEB_START_SECONDS
@@ -138,7 +158,7 @@ def wait_for_web(web: Child, url: str, stop: StopRequest) -> bool:
 
 def _answers(url: str) -> bool:
     try:
-        urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 -- our own http:// address
+        _direct.open(url, timeout=2).close()
     except urllib.error.HTTPError:
         return True
     except OSError:

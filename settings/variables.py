@@ -102,14 +102,29 @@ def whole(minimum: int, maximum: int | None = None) -> Kind[int]:
     return parse
 
 
-def seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if 0 < value < LONGEST_SECONDS:
-        return value
-    raise ValueError("a number of seconds above 0")
+def seconds_below(limit: int) -> Kind[float]:
+    def parse(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = 0.0
+        if 0 < value < limit:
+            return value
+        raise ValueError(f"a number of seconds above 0 and below {limit}")
+
+    return parse
+
+
+seconds = seconds_below(LONGEST_SECONDS)
+
+
+def address(text: str) -> str:
+    """Return the bare address; in brackets, as a URL has it, an IPv6 address is the same."""
+    return text[1:-1] if text.startswith("[") and text.endswith("]") else text
+
+
+def in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def one_of(*choices: str) -> Kind[str]:

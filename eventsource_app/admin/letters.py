@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from django import forms
 from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -154,8 +155,16 @@ class DeadLetterAdmin(BigTableAdmin):
     def matching_view(self, request: HttpRequest, slug: str) -> HttpResponse:
         """Do it to all open letters that match the list's filters."""
         verb = self._verb(request, slug)
-        matching = self.get_changelist_instance(request).get_queryset(request).filter(OPEN)
         back = f"{reverse('admin:eventsource_app_deadletter_changelist')}?{request.GET.urlencode()}"
+        try:
+            matching = self.get_changelist_instance(request).get_queryset(request).filter(OPEN)
+        except IncorrectLookupParameters:
+            self.message_user(
+                request,
+                "The list has no such filter; nothing was done, so choose the letters again.",
+                messages.ERROR,
+            )
+            return HttpResponseRedirect(back)
         answer, reason = self._asked(request, verb, matching, back)
         return answer or self._results(request, verb, matching, reason, back)
 

@@ -58,7 +58,8 @@ class ApiShortcutMiddleware:
             response = self._call(request, match) if may_go_on else problem(request, 503, kind=DATABASE_AWAY)
         if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
             _allow_head(response)
-        if not response.streaming:
+        # A 304 has no body, and a length of it would speak of the 200's (RFC 9110, 8.6).
+        if not response.streaming and response.status_code != HTTPStatus.NOT_MODIFIED:
             response.headers.setdefault("Content-Length", str(len(response.content)))
         return response
 

@@ -92,7 +92,9 @@ class TooManyWaitingError(EventSourceError):
     retry_after_seconds = 1
 
     def __init__(self, count: int) -> None:
-        super().__init__(f"{count} requests wait for read models here already; try again in a second.")
+        super().__init__(
+            f"As many requests as may ({count}) wait for read models here already; try again in a second."
+        )
 
 
 class Room:

@@ -71,9 +71,17 @@ class OperatorCommand(LogCommand):
         )
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        who = (options["who"] or f"{_user()}@{socket.gethostname()}")[:200]
+        who = (options["who"] or f"{system_user()}@{socket.gethostname()}")[:200]
         with _sentences():
             return super().execute(*args, **{**options, "who": who})
+
+
+def system_user() -> str:
+    """Return the system's name for who runs this; "unknown" where there is none, as for a container's number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
 
 
 @contextmanager
@@ -95,10 +103,3 @@ def confirm(name: str, warning: str, *, agreed: bool) -> None:
         raise CommandError(f"{warning} Say --yes to do it without being asked.", returncode=USAGE)
     if input(f"{warning}\nType {name} to go on: ").strip() != name:
         raise CommandError("Nothing was changed.")
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's number without a name
-        return "unknown"

@@ -1,10 +1,12 @@
 """One JSON object per log line: timestamp, level, logger, message, and every `extra` field."""
 
+import json
 import logging
 import re
 from collections.abc import Mapping
 from typing import Any
 
+import msgspec
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.msgspec import MsgspecFormatter
 
@@ -46,6 +48,14 @@ class JsonLineFormatter(MsgspecFormatter):
 
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         return {name: without_detail(v) if isinstance(v, str) else v for name, v in log_data.items()}
+
+    def jsonify_log_record(self, log_data: Any) -> str:
+        try:
+            return super().jsonify_log_record(log_data)
+        except UnicodeEncodeError:
+            # A lone surrogate, as in the name of a file that is not UTF-8: the line matters more than the character.
+            plain = json.dumps(msgspec.to_builtins(log_data, enc_hook=self.json_default), ensure_ascii=False)
+            return super().jsonify_log_record(json.loads(plain.encode(errors="replace")))
 
 
 class AccessLineFormatter(JsonLineFormatter):

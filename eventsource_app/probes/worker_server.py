@@ -1,5 +1,6 @@
 """Probes and metrics of a worker process, on a port of its own: what is alive is said by its loops, not by this thread."""
 
+import socket
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Protocol
@@ -33,8 +34,7 @@ class WorkerProbes:
 
     def __init__(self, manager: Probed, address: str, port: int, using: str | None = None) -> None:
         using = using or log_database()
-        self._server = ThreadingHTTPServer((address, port), _handler_for(manager, using))
-        self._server.daemon_threads = True
+        self._server = _server_for(address)((address, port), _handler_for(manager, using))
         self._thread = threading.Thread(target=self._server.serve_forever, name="probes", daemon=True)
         self._thread.start()
 
@@ -46,6 +46,14 @@ class WorkerProbes:
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()
+
+
+def _server_for(address: str) -> type[ThreadingHTTPServer]:
+    class Server(ThreadingHTTPServer):
+        # The library's server takes IPv4 only, and a cluster may have nothing but IPv6.
+        address_family = socket.AF_INET6 if ":" in address else socket.AF_INET
+
+    return Server
 
 
 def answer(manager: Probed, using: str, path: str) -> AnyReport | None:

@@ -32,6 +32,37 @@ def test_a_signal_stops_everything_and_the_data_stays(data: Path, port: int, num
     assert (server.cluster / "PG_VERSION").exists()
 
 
+@pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="nohup runs these tests")
+def test_a_terminal_that_is_closed_stops_everything_too(data: Path, port: int) -> None:
+    server = project_server(data)
+    run = Run(data, port)
+    run.wait_until_up()
+    children = run.children()
+
+    run.process.send_signal(signal.SIGHUP)
+    output = run.output()
+
+    assert run.process.returncode == 0, output
+    assert all(group_is_gone(child) for child in children)
+    assert not database_answers(server)
+
+
+def test_two_at_once_on_one_new_database_both_run(data: Path, port: int) -> None:
+    server = project_server(data)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        another = int(probe.getsockname()[1])
+
+    runs = [Run(data, port), Run(data, another)]
+    for run in runs:
+        run.wait_until_up()
+    for run in runs:
+        run.process.send_signal(signal.SIGTERM)
+
+    assert [run.wait() for run in runs] == [0, 0]
+    assert not database_answers(server)
+
+
 def test_killing_the_supervisor_takes_its_children_along(data: Path, port: int) -> None:
     run = Run(data, port)
     run.wait_until_up()

@@ -59,7 +59,7 @@ def gunicorn(bench: Bench, settings: str, *application: str) -> Iterator[int]:
         TEST_DATABASE_URL=None,
         PORT=str(port),
         DEBUG="false",
-        LOG_LEVEL="WARNING",
+        LOG_LEVEL="INFO",
         API_THROTTLE="99999999/min",
     )
     command = [sys.executable, "-m", "gunicorn", "--config", "python:settings.gunicorn", *application]

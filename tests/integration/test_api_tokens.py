@@ -1,5 +1,6 @@
 """Who may use the API: tokens with scopes that can be ended, sessions of the admin's users, and nobody else."""
 
+import getpass
 import json
 import re
 from datetime import timedelta
@@ -227,6 +228,22 @@ def test_the_command_makes_a_token_that_works_and_prints_nothing_else() -> None:
     assert row.scopes == list(SCOPES)
     assert row.expires_at is not None
     assert timedelta(days=89) < row.expires_at - timezone.now() < timedelta(days=90)
+
+
+@pytest.mark.parametrize("error", [KeyError("uid not found: 10001"), OSError("No username set")])
+def test_the_command_works_for_a_containers_number_without_a_name(
+    monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def nameless() -> str:
+        raise error  # the first is Python 3.11's and 3.12's, the other 3.13's
+
+    monkeypatch.setattr(getpass, "getuser", nameless)
+
+    token = make("create", "shop")
+
+    assert nobody(Authorization=f"Bearer {token}").get("/orders").status_code == 200
+    assert "Revoked shop" in make("revoke", "shop")
+    assert set(ApiToken.objects.values_list("created_by", "revoked_by")) == {("unknown", "unknown")}
 
 
 def test_the_command_takes_scopes_and_a_lifetime() -> None:

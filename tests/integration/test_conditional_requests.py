@@ -73,6 +73,7 @@ def test_a_question_whose_answer_the_caller_has_is_304(api: Client, order: str) 
     follow_the_log()
     fresh = api.get(order, headers={"If-None-Match": '"1"'})
     assert (fresh.status_code, fresh.content, fresh["ETag"]) == (304, b"", '"1"')
+    assert "Content-Length" not in fresh, "it would say that the answer is empty"
     ship(api, order, '"1"')
     follow_the_log()
     assert api.get(order, headers={"If-None-Match": '"1"'}).json()["status"] == "shipped"

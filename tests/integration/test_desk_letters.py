@@ -260,6 +260,23 @@ def test_all_that_match_are_retried(client: Client, poisoned: PoisonedOrders) ->
     assert LogEntry.objects.count() == 2
 
 
+def test_filters_that_there_are_none_match_nothing_and_say_so(
+    client: Client, poisoned: PoisonedOrders
+) -> None:
+    desk = staff(client, "view_deadletter", "retry_deadletter")
+    address = reverse("admin:eventsource_app_deadletter_matching", args=["retry"])
+
+    for answer in (
+        desk.get(f"{address}?colour=red", follow=True),
+        desk.post(f"{address}?position=x", follow=True),
+    ):
+        assert answer.status_code == 200
+        assert said(answer) == [
+            "error: The list has no such filter; nothing was done, so choose the letters again."
+        ]
+    assert set(DeadLetter.objects.values_list("retry_count", flat=True)) == {0}
+
+
 @pytest.mark.parametrize(
     ("query", "count"),
     [

@@ -1,6 +1,5 @@
 """``manage.py api_token create|list|revoke``: credentials of the API's callers."""
 
-import getpass
 import json
 from argparse import ArgumentTypeError
 from datetime import datetime, timedelta
@@ -18,6 +17,7 @@ from eventsource_app.http.tokens import (
     find_tokens,
     revoke_tokens,
 )
+from eventsource_app.management.operating import system_user
 from eventsource_app.models import ApiToken
 
 DEFAULT_DAYS = DEFAULT_LIFETIME / timedelta(days=1)
@@ -62,7 +62,7 @@ class Command(BaseCommand):
                 f"There is no scope {strange[0]!r}; there are {', '.join(known)}.", returncode=2
             )
         expires_at = None if options["no_expiry"] else timezone.now() + timedelta(days=options["days"])
-        token = create_token(options["name"], scopes, expires_at, created_by=getpass.getuser())
+        token = create_token(options["name"], scopes, expires_at, created_by=system_user())
         if options["json"]:
             self.stdout.write(json.dumps({"token": token.text, **_document(token.row)}))
             return
@@ -84,7 +84,7 @@ class Command(BaseCommand):
             self.stderr.write("There is no token; `manage.py api_token create NAME` makes one.")
 
     def _revoke(self, options: dict[str, Any]) -> None:
-        revoked = revoke_tokens(find_tokens(options["token"]), revoked_by=getpass.getuser())
+        revoked = revoke_tokens(find_tokens(options["token"]), revoked_by=system_user())
         if not revoked:
             raise CommandError(
                 f"There is no token {options['token']!r} to revoke: `manage.py api_token list` shows them."

@@ -45,6 +45,17 @@ def test_values_that_json_does_not_know_are_written_all_the_same() -> None:
     assert "thing" in fields
 
 
+def test_text_that_utf_8_lacks_costs_its_character_and_not_the_line() -> None:
+    try:
+        raise ValueError("caf\udce9.csv")  # the name of a file in Latin-1
+    except ValueError as error:
+        fields = line(record("read \udce9", error_message=str(error), rates=[0.5], exc_info=sys.exc_info()))
+
+    assert (fields["message"], fields["error_message"], fields["rates"]) == ("read ?", "caf?.csv", [0.5])
+    assert next(iter(fields)) == "timestamp"
+    assert "ValueError: caf?.csv" in fields["exception"]
+
+
 def test_the_request_object_is_not_a_field() -> None:
     assert "request" not in line(record(request=object(), status_code=404))
 

@@ -1,6 +1,7 @@
 """A worker's probe port: the truth from before the start on, and nothing but questions."""
 
 import json
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -22,9 +23,9 @@ def port() -> Iterator[int]:
     probes.close()
 
 
-def ask(port: int, path: str, method: str = "GET") -> Answer:
+def ask(port: int, path: str, method: str = "GET", host: str = "127.0.0.1") -> Answer:
     """Return status, content type (of a 405 the Allow header) and body."""
-    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", method=method)
+    request = urllib.request.Request(f"http://{host}:{port}{path}", method=method)
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310
             return answer.status, answer.headers["Content-Type"], answer.read()
@@ -39,6 +40,24 @@ def test_before_the_start_it_is_neither_ready_nor_alive(port: int, path: str, ke
     assert (status, content_type) == (503, "application/json")
     assert (document[key], document["reason"]) == (False, "manager not initialized")
     assert document["timestamp"].endswith("Z")
+
+
+def has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+def test_it_listens_on_ipv6_too() -> None:
+    probes = WorkerProbes(SubscriptionManager(), "::1", 0)
+    try:
+        assert ask(probes.port, "/health/live", host="[::1]")[0] == 503
+    finally:
+        probes.close()
 
 
 def test_head_has_the_status_and_no_body(port: int) -> None:

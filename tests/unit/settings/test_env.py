@@ -72,8 +72,18 @@ def test_the_proxys_header(text: str, pair: tuple[str, str] | None) -> None:
             {"MAX_DB_CONNECTIONS": "-1"},
             "MAX_DB_CONNECTIONS is '-1': it must be a whole number of at least 1.",
         ),
-        ({"SHUTDOWN_TIMEOUT": "nan"}, "SHUTDOWN_TIMEOUT is 'nan': it must be a number of seconds above 0."),
-        ({"DRAIN_TIMEOUT": "soon"}, "DRAIN_TIMEOUT is 'soon': it must be a number of seconds above 0."),
+        (
+            {"SHUTDOWN_TIMEOUT": "nan"},
+            "SHUTDOWN_TIMEOUT is 'nan': it must be a number of seconds above 0 and below 86400.",
+        ),
+        (
+            {"DRAIN_TIMEOUT": "soon"},
+            "DRAIN_TIMEOUT is 'soon': it must be a number of seconds above 0 and below 86400.",
+        ),
+        (
+            {"API_WAIT_SECONDS": "4000"},
+            "API_WAIT_SECONDS is '4000': it must be a number of seconds above 0 and below 3600.",
+        ),
         ({"DEBUG": "maybe"}, "DEBUG is 'maybe': it must be true or false."),
         ({"DB_SSL_MODE": "yes"}, "DB_SSL_MODE is 'yes': it must be one of disable, allow"),
         ({"SECRET_KEY_FILE": "/nowhere/key"}, "SECRET_KEY_FILE names '/nowhere/key', which cannot be read"),
@@ -97,3 +107,14 @@ def test_lists_and_flags() -> None:
 
     assert env.allowed_hosts == ("a.example", "b.example")
     assert env.debug is False
+
+
+@pytest.mark.parametrize(
+    ("address", "bind"),
+    [("10.0.0.7", "10.0.0.7:8000"), ("::1", "[::1]:8000"), ("[::1]", "[::1]:8000"), ("web", "web:8000")],
+)
+def test_an_ipv6_address_is_taken_with_brackets_and_without(address: str, bind: str) -> None:
+    env = read_environment({"BIND_ADDRESS": address})
+
+    assert env.bind == bind
+    assert "[" not in env.bind_address, "as a socket wants it"
