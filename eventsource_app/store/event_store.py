@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from uuid import UUID
 
 from eventsource_app.events.event import MAX_VERSION, DomainEvent
 from eventsource_app.events.registry import EventRegistry, default_registry
@@ -170,6 +171,10 @@ class EventStore:
     ) -> list[Row]:
         if "\0" in stream.aggregate_type:
             return []  # no stream can have such a name, and the driver would cut it off there
+        if not isinstance(stream.aggregate_id, UUID):
+            raise TypeError(
+                f"The aggregate id of stream {stream} is a {type(stream.aggregate_id).__name__}; it must be a UUID."
+            )
         params = (stream.aggregate_id.hex, stream.aggregate_type, *bounds)
         spans = tracing.spans if self.enable_tracing else None
         if spans is None:

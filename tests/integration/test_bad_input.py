@@ -16,7 +16,7 @@ from pytest_django import Settings
 from eventsource_app.events import DomainEvent, EventRegistry, InvalidEventError, UnknownEventTypeError
 from eventsource_app.models import Event
 from eventsource_app.store import EventStore, ExpectedVersion, StreamId, appending
-from tests.builders import ACCOUNT, NoteTaken, a_store, a_stream, note, paid_in
+from tests.builders import ACCOUNT, NoteTaken, a_store, a_stream, accounts, note, paid_in
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -274,6 +274,17 @@ def test_an_id_as_text_is_refused() -> None:
     stream = StreamId(ACCOUNT, cast("Any", str(uuid4())))
     with pytest.raises(InvalidEventError, match="is a str; it must be a UUID"):
         a_store().append(stream, [paid_in(a_stream())], ExpectedVersion.NO_STREAM)
+
+
+@pytest.mark.parametrize("aggregate_id", [str(uuid4()), None])
+def test_a_stream_is_not_read_by_what_is_no_uuid(aggregate_id: object) -> None:
+    """As a view has it that took the id from its path as text."""
+    kind = type(aggregate_id).__name__
+    for read in (accounts().load, lambda each: a_store().read_stream(StreamId(ACCOUNT, each))):
+        with pytest.raises(
+            TypeError, match=f"aggregate id of stream {ACCOUNT} .* is a {kind}; it must be a UUID"
+        ):
+            read(cast("Any", aggregate_id))
 
 
 @pytest.mark.parametrize("in_transaction", [False, True])
