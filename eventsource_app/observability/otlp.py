@@ -26,7 +26,8 @@ EXPORT_TIMEOUT_SECONDS: Final = 5
 TRACES_PATH: Final = "/v1/traces"
 GRPC: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s/:]+):\d+")
 # Probes and scrapes come every few seconds and say nothing.
-EXCLUDED_URLS: Final = "/health,/metrics"
+# They are looked for in the whole URL, where a customer may be called "healthy"; the app's probes need not be at its root.
+EXCLUDED_URLS: Final = "/(health|health/ready|health/live|metrics)/?$"
 PROBES: Final = "eventsource_app.probes.middleware.ProbeMiddleware"
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
