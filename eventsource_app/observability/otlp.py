@@ -1,10 +1,11 @@
 """OpenTelemetry: spans of requests, queries and our own, sent to an OTLP collector. Imported only when it is wanted."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
 
+from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest, HttpResponse
 from opentelemetry import trace
@@ -17,6 +18,7 @@ from opentelemetry.trace import Link, SpanKind, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from eventsource_app.observability.attributes import TRACEPARENT
+from eventsource_app.observability.json_logging import SPAN_ID, TRACE_ID
 from eventsource_app.observability.spans import Attribute, SpanIds
 
 # A collector that is away must not hold up the end of a process for long.
@@ -24,7 +26,9 @@ EXPORT_TIMEOUT_SECONDS: Final = 5
 TRACES_PATH: Final = "/v1/traces"
 GRPC: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s/:]+):\d+")
 # Probes and scrapes come every few seconds and say nothing.
-EXCLUDED_URLS: Final = "/health,/metrics"
+# They are looked for in the whole URL, where a customer may be called "healthy"; the app's probes need not be at its root.
+EXCLUDED_URLS: Final = "/(health|health/ready|health/live|metrics)/?$"
+PROBES: Final = "eventsource_app.probes.middleware.ProbeMiddleware"
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
 
@@ -34,9 +38,26 @@ def start(endpoint: str, service_name: str, service_version: str) -> "OtlpSpans"
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(exporter_for(endpoint)))
     trace.set_tracer_provider(provider)
-    DjangoInstrumentor().instrument(excluded_urls=EXCLUDED_URLS, response_hook=_add_route)
+    DjangoInstrumentor().instrument(
+        excluded_urls=EXCLUDED_URLS,
+        middleware_position=_behind_probes(settings.MIDDLEWARE),
+        request_hook=_tell_access_log,
+        response_hook=_add_route,
+    )
     PsycopgInstrumentor().instrument()
     return OtlpSpans(provider.get_tracer("eventsource", service_version))
+
+
+def _behind_probes(middleware: Sequence[str]) -> int:
+    """Return the place for the spans' middleware: it asks for the host, which is refused where kubelet calls a pod by its IP."""
+    return middleware.index(PROBES) + 1 if PROBES in middleware else 0
+
+
+def _tell_access_log(span: trace.Span, request: HttpRequest) -> None:
+    """Leave the ids in the request's environment, which the access log sees after the span's end."""
+    context = span.get_span_context()
+    request.META[TRACE_ID] = trace.format_trace_id(context.trace_id)
+    request.META[SPAN_ID] = trace.format_span_id(context.span_id)
 
 
 def _add_route(span: trace.Span, request: HttpRequest, response: HttpResponse) -> None:

@@ -6,8 +6,7 @@ from typing import Final
 
 from django.http import HttpRequest, HttpResponse
 
-from eventsource_app.observability import metrics, tracing
-from eventsource_app.observability.json_logging import SPAN_ID, TRACE_ID
+from eventsource_app.observability import metrics
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 UNMATCHED: Final = "unmatched"
@@ -20,9 +19,6 @@ class RequestMetricsMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        if tracing.spans is not None and (ids := tracing.spans.ids()):
-            # The access log is written after the span's end; it sees the request's environment.
-            request.META[TRACE_ID], request.META[SPAN_ID] = ids
         started = time.perf_counter()
         response = self.get_response(request)
         seconds = time.perf_counter() - started

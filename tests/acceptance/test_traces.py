@@ -121,6 +121,15 @@ def test_workers_of_a_preloaded_application_export_too(
     wait_for(lambda: exported() == orders, what="a span of each append")
 
 
+def test_traced_pods_are_probed_by_their_ip_as_others_are(gunicorn: Gunicorn, port: int) -> None:
+    gunicorn(OTLP_ENDPOINT="127.0.0.1:1", WEB_CONCURRENCY="1", ALLOWED_HOSTS="127.0.0.1")
+
+    for path in ("/health/live", "/health/ready", "/metrics"):
+        request = Request(f"http://127.0.0.1:{port}{path}", headers={"Host": f"10.2.3.4:{port}"})
+        with urlopen(request, timeout=20) as answer:  # noqa: S310
+            assert answer.status == 200
+
+
 def _handled(link: tuple[str, str], collected: Collected) -> list[Span]:
     """The spans of the orders' read model that link to that request."""
     handled = collected.named("eventsource.handle")

@@ -8,9 +8,10 @@ from django.core.exceptions import ImproperlyConfigured
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.util.http import parse_excluded_urls
 
 from eventsource_app.observability import tracing
-from eventsource_app.observability.otlp import OtlpSpans, exporter_for, traces_url
+from eventsource_app.observability.otlp import EXCLUDED_URLS, OtlpSpans, exporter_for, traces_url
 from eventsource_app.observability.tracing import TraceFilter
 
 
@@ -90,3 +91,17 @@ def test_a_log_line_inside_a_span_carries_its_ids(spans: OtlpSpans, monkeypatch:
     assert ids is not None
     assert (len(ids.trace_id), len(ids.span_id)) == (32, 16)
     assert (vars(inside)["trace_id"], vars(inside)["span_id"]) == ids
+
+
+@pytest.mark.parametrize(
+    ("path", "is_excluded"),
+    [
+        ("/health", True),
+        ("/health/live", True),
+        ("/internal/metrics", True),
+        ("/customers/healthy", False),
+        ("/orders", False),
+    ],
+)
+def test_probes_have_no_spans_and_names_that_look_like_them_have(path: str, is_excluded: bool) -> None:
+    assert parse_excluded_urls(EXCLUDED_URLS).url_disabled(f"http://shop.example{path}") is is_excluded
