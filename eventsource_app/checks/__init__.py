@@ -2,12 +2,13 @@
 
 from eventsource_app.checks.configuration import KNOWN_KEYS, check_api, check_pool, check_setting_keys
 from eventsource_app.checks.production import check_production
-from eventsource_app.checks.promises import check_append_only, check_sequence
+from eventsource_app.checks.promises import check_append_only, check_isolation, check_sequence
 
 __all__ = [
     "KNOWN_KEYS",
     "check_api",
     "check_append_only",
+    "check_isolation",
     "check_pool",
     "check_production",
     "check_sequence",

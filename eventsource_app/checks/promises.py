@@ -59,6 +59,23 @@ def check_append_only(
     return found
 
 
+@checks.register(checks.Tags.database)
+def check_isolation(
+    app_configs: Apps, databases: Sequence[str] | None = None, **_: Any
+) -> list[checks.CheckMessage]:
+    """E006: the feed reads at READ COMMITTED only, so nothing would be delivered, verified or exported."""
+    found: list[checks.CheckMessage] = []
+    for alias in _postgresql(databases):
+        level = _value(alias, "SELECT current_setting('default_transaction_isolation')")
+        if level != "read committed":
+            found.append(checks.Error(
+                f"Database {alias!r} has default_transaction_isolation {level!r} for its user, where the log cannot be read.",
+                hint="Set it to 'read committed' for the role or in OPTIONS, and let transactions that need more ask for it.",
+                id="eventsource_app.E006",
+            ))  # fmt: skip
+    return found
+
+
 def sequence_cache(alias: str) -> int | None:
     """Return the sequence's CACHE; None where it is not migrated yet."""
     cache: int | None = _value(alias, CACHE_OF_SEQUENCE, SEQUENCE)

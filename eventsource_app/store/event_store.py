@@ -117,7 +117,7 @@ class EventStore:
         """
         _check_limit(limit)
         feed_filter = FeedFilter(type_names(event_types), _aggregate_type_names(aggregate_types), partition)
-        bound = fence.read_bound(self.using).bound
+        bound, after = fence.read_bound(self.using).bound, max(after, 0)
         found: list[RecordedEvent] = []
         while after < bound and len(found) < limit:
             page = self.read_feed(after, bound, limit - len(found), feed_filter)

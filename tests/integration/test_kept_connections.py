@@ -1,10 +1,11 @@
-"""With CONN_HEALTH_CHECKS a connection that Django keeps between requests is tried before its first use, whoever uses it first."""
+"""A connection that Django keeps open is used by the store as Django uses it: tried where it is to be tried, refused where it is refused."""
 
 from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import pytest
 from django.db import close_old_connections, connection
+from pytest_django import DjangoDbBlocker
 
 from eventsource_app.store import ExpectedVersion, StreamId
 from eventsource_app.store.notifications import connect
@@ -62,3 +63,10 @@ def test_it_is_tried_once_in_a_request(account_id: UUID) -> None:
     append()
     close_old_connections()
     assert [round_trips(append) for _ in range(3)] == [2, 1, 1]
+
+
+def test_a_test_without_a_database_is_refused_an_open_one_too(django_db_blocker: DjangoDbBlocker) -> None:
+    append()
+    with django_db_blocker.block(), pytest.raises(RuntimeError, match="Database access not allowed"):
+        append()
+    append()

@@ -28,6 +28,7 @@ def test_a_rare_event_is_found_behind_windows_without_one(store: EventStore) -> 
 def test_everything_is_found_across_windows(store: EventStore) -> None:
     assert len(store.read_all()) == 96
     assert len(store.read_all(limit=37)) == 37
+    assert len(store.read_all(after=-(2**70))) == 96
 
 
 def test_a_page_says_how_far_it_looked(store: EventStore) -> None:

@@ -23,6 +23,7 @@ def test_a_migrated_database_is_fine() -> None:
     for check in (
         checks.check_sequence,
         checks.check_append_only,
+        checks.check_isolation,
         checks.check_pool,
         checks.check_setting_keys,
     ):
@@ -51,6 +52,13 @@ def test_a_log_that_could_be_changed(sql: str, named: str) -> None:
     (message,) = checks.check_append_only(None, databases=["default"])
     assert message.id == "eventsource_app.E002"
     assert f"refuses {named}." in message.msg
+
+
+def test_transactions_in_which_the_log_cannot_be_read() -> None:
+    alter("SET LOCAL default_transaction_isolation TO serializable")
+    (message,) = checks.check_isolation(None, databases=["default"])
+    assert message.id == "eventsource_app.E006"
+    assert "'serializable'" in message.msg
 
 
 def test_an_unmigrated_database_is_not_an_error_yet() -> None:
