@@ -55,11 +55,11 @@ class SubscriptionConfig:
     partitions: int = 1
 
     def __post_init__(self) -> None:
-        if self.max_in_flight is None:
+        if self.max_in_flight is None and _is_count(self.batch_size):
             object.__setattr__(self, "max_in_flight", self.batch_size * IN_FLIGHT_BATCHES)
         for name in ("event_types", "aggregate_types"):
             object.__setattr__(self, name, _as_tuple(name, getattr(self, name)))
-        object.__setattr__(self, "checkpoint_strategy", CheckpointStrategy(self.checkpoint_strategy))
+        object.__setattr__(self, "checkpoint_strategy", _as_strategy(self.checkpoint_strategy))
         for refused, sentence in self._rules():
             if refused:
                 raise ConfigurationError(sentence)
@@ -75,14 +75,17 @@ class SubscriptionConfig:
             not (start in START_WORDS if isinstance(start, str) else _is_count(start)),
             f"start_from={start!r} cannot be: use 'checkpoint', 'beginning', 'end' or a position from 0.",
         )
+        for name in ("continue_on_error", "circuit_breaker_enabled"):
+            value = getattr(self, name)  # the text "false" would count as true
+            yield not isinstance(value, bool), f"{name}={value!r} cannot be: use True or False."
         yield from self._whole_number_rules()
         yield from self._duration_rules()
         yield (
-            not 0 <= self.retry_jitter <= 1,
+            not (_is_number(self.retry_jitter) and 0 <= self.retry_jitter <= 1),
             f"retry_jitter={self.retry_jitter!r} cannot be: use a share from 0 to 1.",
         )
         yield (
-            not self.retry_exponential_base >= 1,
+            not (_is_number(self.retry_exponential_base) and self.retry_exponential_base >= 1),
             f"retry_exponential_base={self.retry_exponential_base!r} cannot be: use 1 or more.",
         )
         yield (
@@ -169,6 +172,14 @@ def _is_count(value: object) -> bool:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
+def _as_strategy(value: object) -> CheckpointStrategy:
+    try:
+        return CheckpointStrategy(value)
+    except ValueError:
+        known = ", ".join(repr(strategy.value) for strategy in CheckpointStrategy)
+        raise ConfigurationError(f"checkpoint_strategy={value!r} cannot be: use {known}.") from None
 
 
 def _as_tuple(name: str, value: Any) -> tuple[Any, ...] | None:

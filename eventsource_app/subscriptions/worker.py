@@ -69,6 +69,7 @@ class Worker:
             subscription, using, lease, lease_seconds, callbacks, store, self._is_stopping
         )
         self._outage_count = 0
+        self._postponed_count = 0
         self._next_renewal = 0.0  # the first step looks at the row's state and its parked aggregates
         self._next_retry = 0.0
         self._held: Page | None = None
@@ -212,10 +213,26 @@ class Worker:
         if not self._delivery.has_open_letters or time.monotonic() < self._next_retry:
             return
         started = time.monotonic()
-        worked = self._redelivery.retry_due()
+        try:
+            worked = self._redelivery.retry_due()
+        except WorldError as error:
+            self._postpone_retries(error)
+            return
+        self._postponed_count = 0
         spent = time.monotonic() - started
         pause = 0.0 if is_idle else spent * RETRY_SHARE
         self._next_retry = time.monotonic() + (pause if worked else TICK_SECONDS)
+
+    def _postpone_retries(self, error: WorldError) -> None:
+        """What a letter's handler needs is away. The others' may be there: if it was the database, they will meet it too."""
+        self._postponed_count += 1
+        delay = self._pause_after(self._postponed_count)
+        self._next_retry = time.monotonic() + delay
+        about = {**self._about(), "error_message": str(error), "delay_seconds": delay}
+        logger.warning("Retries of dead letters wait", extra=about)
+
+    def _pause_after(self, failures: int) -> float:
+        return min(backoff(failures, self.subscription.config), LONGEST_OUTAGE_PAUSE_SECONDS)
 
     def _renew_if_due(self) -> None:
         if time.monotonic() < self._next_renewal:
@@ -247,7 +264,7 @@ class Worker:
     def _back_off(self, error: Exception) -> None:
         """The world is at fault: let go of the connection, wait, and begin at the committed position."""
         self._outage_count += 1
-        delay = min(backoff(self._outage_count, self.subscription.config), LONGEST_OUTAGE_PAUSE_SECONDS)
+        delay = self._pause_after(self._outage_count)
         logger.warning(
             "Subscription waits for the database",
             extra={**self._about(), "error_message": str(error), "delay_seconds": delay},

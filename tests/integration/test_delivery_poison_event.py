@@ -123,6 +123,23 @@ def test_an_automatic_retry_resolves_it_and_the_aggregate_flows_again(world: Wor
     assert letter.closed_by == "worker"
 
 
+def test_a_retry_that_meets_a_broken_world_does_not_hold_up_the_others(world: World) -> None:
+    poisoned, other = world.accounts(2)
+    world.ledger.fails_at(poisoned, 1, ValueError("poison"))
+    world.start(**NEVER_AGAIN)
+    wait_for(lambda: world.letters() != [], what="a dead letter")
+    world.ledger.fails_at(poisoned, 1, ConnectionError("its bank is away"))
+    tried = len(world.ledger.attempts)
+    DeadLetter.objects.update(next_retry_at=timezone.now())
+    wait_for(lambda: len(world.ledger.attempts) > tried, what="the retry")
+
+    position = world.pay_in(other)
+
+    wait_for(lambda: world.position() >= position, seconds=10, what="the other account's payment")
+    assert world.versions(other) == [1, 2]
+    assert (world.letter().state, world.letter().retry_count) == ("parked", 0)
+
+
 def test_a_retry_says_nothing_of_the_place_where_processes_have_died(world: World) -> None:
     """The next event kills its process, and at each start a retry is due first: the deaths are counted all the same."""
     (stream,) = world.accounts(1)
