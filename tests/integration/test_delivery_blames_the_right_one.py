@@ -7,8 +7,9 @@ import pytest
 from django.db import DatabaseError, OperationalError
 from psycopg import errors as pg
 
-from eventsource_app.subscriptions import ErrorCategory, worker
-from tests.integration.ledger import NEVER_AGAIN, World, plain_parameters, query, run_sql
+from eventsource_app.subscriptions import ErrorCategory, SubscriptionConfig, letters, worker
+from eventsource_app.subscriptions.registry import Subscription
+from tests.integration.ledger import NAME, NEVER_AGAIN, QUICK, World, plain_parameters, query, run_sql
 from tests.waiting import wait_for
 
 
@@ -50,6 +51,38 @@ def test_a_swallowed_database_error_belongs_to_its_event(world: World) -> None:
     position = poison_in_the_middle(world, swallow)
     world.catch_up(**NEVER_AGAIN)
     assert_only_it_was_parked(world, position)
+
+
+def test_a_rollback_by_a_handler_itself_belongs_to_its_event(world: World) -> None:
+    """What the events before it wrote is gone as well, so the batch must not count as handled."""
+    position = poison_in_the_middle(world, lambda: run_sql("ROLLBACK"))
+    world.catch_up()
+    assert_only_it_was_parked(world, position)
+    letter = world.letter()
+    assert (letter.state, letter.error_type.rpartition(".")[2]) == ("dead", "TransactionEndedError")
+    assert "ROLLBACK of its own" in letter.error_message
+
+
+def test_a_commit_by_a_handler_itself_belongs_to_its_event(world: World) -> None:
+    """What the batch and its replay wrote cannot be taken back, but it is told, and no retry adds to it."""
+    position = poison_in_the_middle(world, lambda: run_sql("COMMIT"))
+    world.catch_up(batch_size=1)
+    assert sorted(world.delivered()) == sorted([*world.log(), position])
+    assert (world.letter().position, world.letter().state) == (position, "dead")
+
+
+@pytest.mark.parametrize("end", ["ROLLBACK", "COMMIT"])
+def test_a_retry_whose_handler_ends_the_transaction_itself_has_failed(world: World, end: str) -> None:
+    (stream,) = world.accounts(1)
+    world.ledger.fails_at(stream, 1, ValueError("poison"))
+    world.catch_up(**NEVER_AGAIN)
+    world.ledger.traps[stream.aggregate_id, 1] = lambda: run_sql(end)
+    subscriptions = {NAME: Subscription(NAME, world.ledger, SubscriptionConfig(**QUICK))}
+
+    result = letters.retry_letter(world.letter().pk, "ada", store=world.store, subscriptions=subscriptions)
+
+    assert (result.outcome, world.letter().state) == ("failed", "dead")
+    assert "COMMIT or ROLLBACK of its own" in (result.error or "")
 
 
 def test_a_statement_that_times_out_belongs_to_its_event(world: World) -> None:
