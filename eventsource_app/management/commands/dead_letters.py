@@ -84,9 +84,7 @@ class Command(OperatorCommand):
             )
         self._tell(report.results, options)
         if not report.is_clean:
-            raise CommandError(
-                f"{report.count('resolved')} resolved, {report.count('failed')} failed again, {report.count('taken')} taken."
-            )
+            raise CommandError(_summary(report))
 
     def _retry_all(self, name: str, who: str, store: EventStore) -> RetryReport:
         waiting = DeadLetter.objects.using(store.using).filter(OPEN, subscription=name).count()
@@ -127,6 +125,17 @@ class Command(OperatorCommand):
 
     def _dump(self, document: object) -> None:
         self.stdout.write(json.dumps(document, default=_plain))
+
+
+def _summary(report: RetryReport) -> str:
+    counts = [
+        f"{report.count(outcome)} {said}"
+        for outcome, said in (("resolved", "resolved"), ("failed", "failed again"), ("taken", "taken"))
+    ]
+    refused, left = report.count("refused"), report.left_count
+    counts += [f"{refused} could not be tried"] if refused else []
+    counts += [f"{left} not tried, as the database does not answer"] if left else []
+    return f"{', '.join(counts)}."
 
 
 def as_dict(row: DeadLetter) -> dict[str, Any]:
