@@ -88,8 +88,7 @@ class Ownership:
                 self._reported_stuck.add(id(worker))
                 self._on_stuck(worker)
         if not stuck:
-            if self._heartbeat_file is not None:
-                self._heartbeat_file.touch()
+            heartbeats.touch(self._heartbeat_file)
             subscriptions = self._subscriptions()
             # Not those that only a newer release can run: who can would leave partitions to us.
             names = sorted({row.subscription for row in self._rows(subscriptions)})

@@ -227,4 +227,6 @@ def _file(text: str) -> Path:
     path = Path(text)
     if not path.absolute().parent.is_dir():
         raise ArgumentTypeError(f"the folder of {path} does not exist")
+    if path.is_dir() or not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+        raise ArgumentTypeError(f"{path} cannot be written")
     return path
