@@ -1,9 +1,11 @@
 """The operators' commands: what they print, what they refuse, and their exit status."""
 
 import json
+import signal
 import subprocess
 import sys
 from datetime import timedelta
+from decimal import Decimal
 from io import StringIO
 from typing import Any
 from uuid import uuid4
@@ -13,7 +15,11 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from eventsource_app.models import Checkpoint, DeadLetter, WorkerHeartbeat
-from eventsource_app.subscriptions import pruning
+from eventsource_app.subscriptions import get_partition_for_aggregate, pruning
+from orders.commands import PlaceOrder
+from orders.services import place_order
+from projections.models import OrderSummary
+from projections.order_summary import OrderSummaryProjection
 from tests.integration.poisoned_orders import PoisonedOrders, run_to_the_end
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -260,6 +266,28 @@ class TestSubscriptions:
         error = refused("change_partitions", "orders", "--to", count)
         assert str(error) == f"{count} partitions cannot be: use a power of two up to 1024."
         assert error.returncode == 2
+
+    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    def test_an_interrupted_change_of_partitions_gives_them_back_at_once(
+        self, number: signal.Signals, status: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        place_order(PlaceOrder("cust-1", Decimal("5.00")))
+        run_to_the_end("orders")
+        run("change_partitions", "orders", "--to", "2")
+        slow = get_partition_for_aggregate(OrderSummary.objects.get().order_id, 2)
+        Checkpoint.objects.filter(subscription="orders", partition=slow).update(position=0)
+        before = signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(OrderSummaryProjection, "handle_batch", lambda *_: signal.raise_signal(number))
+
+        error = refused("change_partitions", "orders", "--to", "4")
+
+        assert (error.returncode, str(error).partition(",")[0]) == (
+            status,
+            "Interrupted: workers go on with the partitions of orders",
+        )
+        assert [row.owner for row in Checkpoint.objects.filter(subscription="orders")] == [None, None]
+        assert not DeadLetter.objects.exists()
+        assert signal.getsignal(signal.SIGTERM) == before
 
     def test_accept_event_types(self) -> None:
         run_to_the_end("orders")
