@@ -27,6 +27,8 @@ EVENTSOURCE = {
     "SUBSCRIPTIONS": {"orders": {"initial_retry_delay": 3600, "max_retry_delay": 3600}},
 }
 
+SIGNALS = ((signal.SIGINT, 130), (signal.SIGTERM, 143))
+
 
 @pytest.fixture(autouse=True)
 def _no_automatic_retries(settings: Any) -> None:
@@ -148,6 +150,22 @@ class TestDeadLetters:
             call_command("dead_letters", "retry", "--subscription", "orders", "--all", "--json", stdout=out)
         assert [row["outcome"] for row in json.loads(out.getvalue())] == ["resolved", "failed"]
 
+    @pytest.mark.parametrize(("number", "status"), SIGNALS)
+    def test_an_interrupted_retry_is_no_death_of_its_event(
+        self, number: signal.Signals, status: int, poisoned: PoisonedOrders, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Two of them would make it dead, as an event that kills its process."""
+        before = signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(OrderSummaryProjection, "handle_batch", lambda *_: signal.raise_signal(number))
+
+        error = refused("dead_letters", "retry", poisoned.letters[0].pk)
+
+        assert error.returncode == status
+        assert str(error) == "Interrupted: `manage.py dead_letters list` shows what is left."
+        (letter,) = poisoned.letters
+        assert (letter.state, letter.tried_position, letter.retry_count) == ("parked", None, 0)
+        assert signal.getsignal(signal.SIGTERM) == before
+
     def test_discard_keeps_the_reason_and_who(self, poisoned: PoisonedOrders) -> None:
         (letter,) = poisoned.letters
         assert refused("dead_letters", "discard", letter.pk).returncode == 2
@@ -267,7 +285,7 @@ class TestSubscriptions:
         assert str(error) == f"{count} partitions cannot be: use a power of two up to 1024."
         assert error.returncode == 2
 
-    @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+    @pytest.mark.parametrize(("number", "status"), SIGNALS)
     def test_an_interrupted_change_of_partitions_gives_them_back_at_once(
         self, number: signal.Signals, status: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q, QuerySet
 
+from eventsource_app.management.log_commands import interrupted, stopped_by_signals
 from eventsource_app.management.operating import USAGE, OperatorCommand
 from eventsource_app.models import Checkpoint, DeadLetter
 from eventsource_app.observability.progress import Progress
@@ -41,7 +42,11 @@ class Command(OperatorCommand):
         parser.add_argument("--json", action="store_true", help="one JSON document")
 
     def handle(self, *_arguments: Any, verb: str, **options: Any) -> None:
-        getattr(self, f"_{verb}")(options)
+        try:
+            with stopped_by_signals():
+                getattr(self, f"_{verb}")(options)
+        except KeyboardInterrupt as interrupt:
+            raise interrupted(interrupt, "`manage.py dead_letters list` shows what is left") from None
 
     def _list(self, options: dict[str, Any]) -> None:
         if options["subscription"]:
