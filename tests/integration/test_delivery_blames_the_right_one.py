@@ -155,6 +155,24 @@ def test_a_fault_of_the_world_is_tried_again_and_parks_nothing(world: World, cau
     assert world.delivered() == world.log()
 
 
+def test_who_waits_for_the_world_keeps_its_partition_and_has_not_died(world: World) -> None:
+    """Of two processes that take a partition from each other, each counts as a death of its event, and two make it dead."""
+    (stream,) = world.accounts(1)
+    world.ledger.fails_at(stream, 1, ConnectionError("refused"))
+    waits_longer = {"initial_retry_delay": 0.8, "max_retry_delay": 0.8, "max_retries": 1000}
+    for _ in range(2):
+        manager = world.manager(lease_seconds=0.3)
+        manager.subscribe(world.ledger, SubscriptionConfig(**{**QUICK, **waits_longer}), name=NAME)
+        manager.start()
+
+    wait_for(lambda: len(world.ledger.attempts) >= 5, what="some more attempts than deaths would be")
+    row = world.checkpoint()
+    assert (row.epoch, row.unclean_takeover_count, world.letters()) == (1, 0, [])
+    world.ledger.is_fixed()
+    world.wait_until_caught_up()
+    world.assert_each_once()
+
+
 def test_dead_letters_that_are_to_wait_long_do_not_make_a_partition_wait_long_for_the_world(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
