@@ -277,9 +277,8 @@ class Worker:
         """Wait longer than a lease lasts, and keep it: whoever took it over would count the death of a process."""
         deadline = time.monotonic() + seconds
         while not self._is_stopping() and (left := deadline - time.monotonic()) > 0:
+            self._keep_lease()  # at once: what failed may have taken longer than the lease
             self._wait(min(left, self._lease_seconds / 3))
-            if time.monotonic() < deadline:
-                self._keep_lease()
 
     def _keep_lease(self) -> None:
         try:

@@ -1,5 +1,6 @@
 """Whose fault: the event's own failures are its own, wherever they show; the world's are nobody's and park nothing."""
 
+import time
 from collections.abc import Callable
 
 import psycopg
@@ -7,7 +8,7 @@ import pytest
 from django.db import DatabaseError, OperationalError
 from psycopg import errors as pg
 
-from eventsource_app.subscriptions import ErrorCategory, SubscriptionConfig, letters, worker
+from eventsource_app.subscriptions import ErrorCategory, SubscriptionConfig, checkpoints, letters, worker
 from eventsource_app.subscriptions.registry import Subscription
 from tests.integration.ledger import NAME, NEVER_AGAIN, QUICK, World, plain_parameters, query, run_sql
 from tests.waiting import wait_for
@@ -171,6 +172,25 @@ def test_who_waits_for_the_world_keeps_its_partition_and_has_not_died(world: Wor
     world.ledger.is_fixed()
     world.wait_until_caught_up()
     world.assert_each_once()
+
+
+def test_what_takes_longer_than_the_lease_to_fail_does_not_cost_the_partition(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    (stream,) = world.accounts(1)
+
+    def time_out() -> None:
+        time.sleep(2.5)
+        raise ConnectionError("timed out")
+
+    world.ledger.traps[stream.aggregate_id, 1] = time_out
+    manager = world.manager(lease_seconds=2.4)
+    waits_shortly = {"initial_retry_delay": 0.8, "max_retry_delay": 0.8}
+    manager.subscribe(world.ledger, SubscriptionConfig(**{**QUICK, **waits_shortly}), name=NAME)
+    manager.start()
+    wait_for(lambda: "Subscription waits for the database" in caplog.messages)
+    wait_for(lambda: checkpoints.find("default", [NAME])[0].leased, 0.5, what="the lease, in the pause")
+    world.ledger.is_fixed()
 
 
 def test_dead_letters_that_are_to_wait_long_do_not_make_a_partition_wait_long_for_the_world(
