@@ -13,6 +13,8 @@ from eventsource_app.subscriptions.partitions import Pin
 from tests.integration.ledger import NAME, QUICK, Ledger, World
 from tests.waiting import wait_for
 
+LONG = "n" * 300  # no folder takes a name so long
+
 
 def pinned(world: World, pin: Pin, ledger: Ledger | None = None, partitions: int = 4) -> SubscriptionManager:
     manager = SubscriptionManager(event_store=world.store, shutdown_timeout=10, drain_timeout=5, pin=pin)
@@ -108,6 +110,8 @@ def test_settings_that_cannot_be_are_one_sentence(
         (["--probe-port", "http"], "'http' is not a port from 1 to 65535"),
         (["--heartbeat-file", "/no/such/folder/beat"], "the folder of /no/such/folder/beat does not exist"),
         (["--heartbeat-file", "/"], "/ cannot be written"),
+        (["--heartbeat-file", f"/{LONG}"], f"/{LONG} cannot be written"),
+        (["--heartbeat-file", f"/{LONG}/beat"], f"/{LONG}/beat cannot be written"),
         (["--heartbeat-file", "/proc/self/beat"], "/proc/self/beat cannot be written"),
         (["--shutdown-timeout", "0"], "'0' is not a number of seconds above 0"),
         (["--shutdown-timeout", "soon"], "'soon' is not a number of seconds above 0"),
