@@ -97,11 +97,11 @@ COUNT_OWNED: Final = f"""
  WHERE id = %(id)s AND epoch = %(epoch)s
 """
 # What an operator's process does: it owns no lease, so it changes neither owner nor epoch nor expiry.
-LOCK_ALL: Final = """
+LOCK_ALL: Final = f"""
 SELECT id, subscription, partition, partition_count, position, state, state_reason, breaker, handled_types,
        owner, owner IS NOT NULL AND lease_expires_at > clock_timestamp() AS leased
-  FROM eventsource_app_checkpoint WHERE subscription = %s ORDER BY partition FOR UPDATE
-"""
+  FROM eventsource_app_checkpoint WHERE subscription = %s AND {NOTE_LOCK} ORDER BY partition FOR UPDATE
+"""  # noqa: S608 - constants
 LOCK_SLOT: Final = f"""
 SELECT position, epoch, state, parked_generation, partition_count FROM eventsource_app_checkpoint
  WHERE subscription = %s AND partition = %s::smallint %% partition_count AND {NOTE_LOCK} FOR UPDATE
