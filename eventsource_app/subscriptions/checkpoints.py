@@ -11,6 +11,7 @@ from django.db import IntegrityError
 
 from eventsource_app.store.session import Row, execute, fetch_all, violated_constraint
 from eventsource_app.store.transaction_ends import NOTHING, Meanwhile, begin_with, commit_with
+from eventsource_app.subscriptions.errors import TransactionEndedError
 from eventsource_app.subscriptions.interruptions import LeaseLostError
 
 LEASE_SECONDS: Final = 10.0
@@ -41,15 +42,21 @@ UPDATE eventsource_app_checkpoint SET
                AND (owner IS NULL OR lease_expires_at <= clock_timestamp()) FOR UPDATE SKIP LOCKED)
 RETURNING epoch, position, unclean_takeover_count, careful_position, careful_death_count
 """
-LOCK: Final = """
-SELECT position, epoch, state, parked_generation, partition_count FROM eventsource_app_checkpoint WHERE id = %s FOR UPDATE
-"""
-# The function stands in migration 0012: called by name, it need not be planned anew for each batch.
-ADVANCE: Final = """
+# It lasts as long as the transaction, and so as the lock: a handler's own COMMIT or ROLLBACK takes both away.
+NOTE_LOCK: Final = "set_config('eventsource.attempt', 'locked', true) <> ''"
+IS_LOCKED: Final = "coalesce(current_setting('eventsource.attempt', true), '') <> ''"
+LOCK: Final = f"""
+SELECT position, epoch, state, parked_generation, partition_count FROM eventsource_app_checkpoint
+ WHERE id = %s AND {NOTE_LOCK} FOR UPDATE
+"""  # noqa: S608 - constants
+LOOK_AT_LOCK: Final = f"SELECT {IS_LOCKED}"
+# The function stands in migration 0015: called by name, it need not be planned anew for each batch.
+ADVANCE: Final = f"""
 SELECT eventsource_advance(%(id)s, %(epoch)s, %(read)s, %(position)s, %(processed)s, %(failed)s, %(retries)s,
-    %(parked)s, %(error)s, %(lease)s)
+    %(parked)s, %(error)s, CASE WHEN {IS_LOCKED} THEN %(lease)s END)
 """
 LOST_LEASE: Final = "eventsource_lease"
+LOST_TRANSACTION: Final = "eventsource_attempt"
 RENEW: Final = """
 UPDATE eventsource_app_checkpoint SET lease_expires_at = clock_timestamp() + make_interval(secs => %s),
     updated_at = clock_timestamp() WHERE id = %s AND epoch = %s
@@ -90,15 +97,15 @@ COUNT_OWNED: Final = f"""
  WHERE id = %(id)s AND epoch = %(epoch)s
 """
 # What an operator's process does: it owns no lease, so it changes neither owner nor epoch nor expiry.
-LOCK_ALL: Final = """
+LOCK_ALL: Final = f"""
 SELECT id, subscription, partition, partition_count, position, state, state_reason, breaker, handled_types,
        owner, owner IS NOT NULL AND lease_expires_at > clock_timestamp() AS leased
-  FROM eventsource_app_checkpoint WHERE subscription = %s ORDER BY partition FOR UPDATE
-"""
-LOCK_SLOT: Final = """
+  FROM eventsource_app_checkpoint WHERE subscription = %s AND {NOTE_LOCK} ORDER BY partition FOR UPDATE
+"""  # noqa: S608 - constants
+LOCK_SLOT: Final = f"""
 SELECT position, epoch, state, parked_generation, partition_count FROM eventsource_app_checkpoint
- WHERE subscription = %s AND partition = %s::smallint %% partition_count FOR UPDATE
-"""
+ WHERE subscription = %s AND partition = %s::smallint %% partition_count AND {NOTE_LOCK} FOR UPDATE
+"""  # noqa: S608 - constants
 COUNT: Final = f"""
 {COUNTERS}
  WHERE subscription = %(subscription)s AND partition = %(slot)s::smallint %% partition_count
@@ -203,6 +210,12 @@ def lock(using: str, lease: Lease, meanwhile: Meanwhile = NOTHING) -> LockedChec
     return locked
 
 
+def check_lock(using: str) -> None:
+    """Refuse to go on where handlers ended the transaction that locked the row; ``advance`` looks by itself."""
+    if fetch_all(using, LOOK_AT_LOCK) != [(True,)]:
+        raise TransactionEndedError
+
+
 def lock_all(using: str, name: str) -> list[CheckpointRow]:
     """Lock every partition's row, in their order, after the batches that run; an empty list for an unknown name."""
     return [CheckpointRow(*row) for row in fetch_all(using, LOCK_ALL, (name,))]
@@ -234,7 +247,10 @@ def advance(
     lease_seconds: float,
     meanwhile: Meanwhile = NOTHING,
 ) -> None:
-    """End an attempt: move the locked row, never backwards, renew the lease, and commit."""
+    """End an attempt: move the locked row, never backwards, renew the lease, and commit.
+
+    Raises ``TransactionEndedError`` when the handlers have ended the transaction before, and ``LeaseLostError``.
+    """
     if progress.position < read:
         raise ValueError(
             f"The checkpoint of {lease.subscription} cannot go back from {read} to {progress.position}."
@@ -252,6 +268,8 @@ def advance(
     except IntegrityError as error:
         if violated_constraint(error) == LOST_LEASE:
             raise LeaseLostError(lease.subscription, lease.partition) from error
+        if violated_constraint(error) == LOST_TRANSACTION:
+            raise TransactionEndedError from error
         raise
 
 

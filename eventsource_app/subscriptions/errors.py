@@ -87,6 +87,16 @@ class HandlerExitedError(Exception):
         super().__init__(f"The handler raised {type(error).__name__}: {describe(error)}")
 
 
+class TransactionEndedError(Exception):
+    """A handler ended the attempt's transaction by a COMMIT or ROLLBACK of its own."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A handler ended the transaction that its writes share with the checkpoint, by a COMMIT or ROLLBACK of its own; "
+            "have it use transaction.atomic(), whose savepoints may be rolled back."
+        )
+
+
 class ProcessKillerError(Exception):
     """An event during whose handling the process died again and again (out of memory, a crash)."""
 
@@ -123,6 +133,8 @@ _TRANSIENT = _row(ErrorCategory.TRANSIENT, ErrorSeverity.LOW)
 _TIMED_OUT = _row(ErrorCategory.APPLICATION, ErrorSeverity.HIGH)
 _BAD_DATA = _row(ErrorCategory.APPLICATION, ErrorSeverity.MEDIUM)
 _BUG = _row(ErrorCategory.APPLICATION, ErrorSeverity.HIGH)
+# Dead at once: each retry would commit the handler's writes once more.
+_ENDED = _row(ErrorCategory.APPLICATION, ErrorSeverity.HIGH, retryable=False)
 _FATAL = _row(ErrorCategory.INFRASTRUCTURE, ErrorSeverity.CRITICAL, retryable=False)
 # Parked like what an event causes, reported like what breaks the house.
 _PROCESS_KILLER = replace(_FATAL, blames_event=True)
@@ -132,6 +144,7 @@ UNKNOWN = _row(ErrorCategory.UNKNOWN, ErrorSeverity.MEDIUM)
 _TABLE: list[tuple[tuple[type[BaseException], ...], ErrorClassification]] = [
     ((PermanentError,), _row(ErrorCategory.PERMANENT, ErrorSeverity.HIGH, retryable=False)),
     ((ProcessKillerError,), _PROCESS_KILLER),
+    ((TransactionEndedError,), _ENDED),
     ((MemoryError, pg.OutOfMemory, pg.DiskFull), _FATAL),
     ((pg.DeadlockDetected, pg.SerializationFailure, pg.LockNotAvailable), _TRANSIENT),
     ((pg.QueryCanceled, pg.IdleInTransactionSessionTimeout, ProcessingTimeoutError), _TIMED_OUT),

@@ -1,12 +1,15 @@
 """Heartbeat rows: how the web and the desk know that a worker process is alive."""
 
+import logging
 import os
 import secrets
 import socket
+from pathlib import Path
 from typing import Final
 
 from eventsource_app.store.session import execute, fetch_all
 
+logger = logging.getLogger("eventsource.manager")
 BEAT_SECONDS: Final = 2.5
 STALE_SECONDS: Final = 30.0
 
@@ -33,6 +36,16 @@ def new_worker_id() -> str:
 
 def beat(using: str, worker_id: str, phase: str, subscriptions: list[str]) -> None:
     execute(using, BEAT, (worker_id, socket.gethostname(), os.getpid(), phase, subscriptions))
+
+
+def touch(file: Path | None) -> None:
+    """Show this host that the loops move. What keeps the file from it is no fault of theirs: it is told, and they go on."""
+    if file is None:
+        return
+    try:
+        file.touch()
+    except OSError as error:
+        logger.error("Heartbeat file cannot be touched", extra={"error_message": str(error)})
 
 
 def leave(using: str, worker_id: str) -> None:

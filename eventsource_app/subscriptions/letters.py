@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from django.db import DatabaseError, transaction
+from django.db import DatabaseError, InterfaceError, transaction
 
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.session import fetch_all, log_database
@@ -44,8 +44,9 @@ class LetterResult:
     """What became of one letter.
 
     ``outcome`` is ``"resolved"`` (its event and all that waited behind it were handled), ``"discarded"`` (the same, less
-    its own event), ``"failed"`` (again, or at a later event, which has a letter of its own now: see ``failed_position``)
-    or ``"taken"`` (somebody else is at it, nothing was done). ``handled_count`` events ran their handler.
+    its own event), ``"failed"`` (again, or at a later event, which has a letter of its own now: see ``failed_position``),
+    ``"taken"`` (somebody else is at it, nothing was done) or, among several, ``"refused"`` (the world was at fault, and
+    nothing is known of the event). ``handled_count`` events ran their handler.
     """
 
     letter_id: int
@@ -59,7 +60,7 @@ class LetterResult:
 
 @dataclass(frozen=True, slots=True)
 class RetryReport:
-    """What became of several letters; ``left_count`` were not tried for want of time."""
+    """What became of several letters; ``left_count`` were not tried, for want of time or of a database that answers."""
 
     results: tuple[LetterResult, ...]
     left_count: int = 0
@@ -69,7 +70,7 @@ class RetryReport:
 
     @property
     def is_clean(self) -> bool:
-        return not self.left_count and not self.count("failed") and not self.count("taken")
+        return not self.left_count and not any(map(self.count, ("failed", "taken", "refused")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +128,7 @@ def retry_all(
 ) -> RetryReport:
     """Try every open letter of a subscription, in the log's order; calls ``on_progress(1)`` after each."""
     store = store or EventStore()
-    declared(name, subscriptions)
+    check_code(store.using, declared(name, subscriptions))
     letters = [letter.id for letter in dead_letters.find_open(store.using, name)]
     return retry_letters(letters, who, store=store, subscriptions=subscriptions, on_progress=on_progress)
 
@@ -141,19 +142,33 @@ def retry_letters(
     on_progress: Callable[[int], object] = lambda count: None,
     seconds: float | None = None,
 ) -> RetryReport:
-    """Try these letters one after another; begins no other one after ``seconds``."""
+    """Try these letters one after another; begins no other one after ``seconds``, or when the database has gone."""
+    store = store or EventStore()
     deadline = None if seconds is None else time.monotonic() + seconds
     results: list[LetterResult] = []
     for letter_id in letter_ids:
         if deadline is not None and time.monotonic() > deadline:
             break
         try:
-            results.append(retry_letter(letter_id, who, store=store, subscriptions=subscriptions))
-        except LetterTakenError as error:  # closed since it was listed, or chosen though it is closed
-            found = _find((store or EventStore()).using, letter_id)
-            results.append(_result(found, "taken", error=str(error)))
+            results.append(_retry_among_others(letter_id, who, store, subscriptions))
+        except (DatabaseError, InterfaceError):
+            if not results:
+                raise
+            break  # what was done so far is worth telling
         on_progress(1)
     return RetryReport(tuple(results), len(letter_ids) - len(results))
+
+
+def _retry_among_others(
+    letter_id: int, who: str, store: EventStore, subscriptions: Subscriptions | None
+) -> LetterResult:
+    found = _find(store.using, letter_id)
+    try:
+        return retry_letter(letter_id, who, store=store, subscriptions=subscriptions)
+    except LetterTakenError as error:  # closed since it was listed, or chosen though it is closed
+        return _result(found, "taken", error=str(error))
+    except ControlError as error:
+        return _result(found, "refused", error=str(error))
 
 
 def discard(
@@ -256,6 +271,8 @@ def _result(
 def sentence(result: LetterResult) -> str:
     """Say what became of a letter, for people."""
     place = f"Dead letter {result.letter_id} of {result.subscription} (position {result.position})"
+    if result.outcome == "refused":
+        return str(result.error)
     behind = f"{result.handled_count} events handled"
     if result.outcome == "taken":
         return f"{place} was left alone: {result.error}"

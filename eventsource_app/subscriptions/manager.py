@@ -298,8 +298,7 @@ class SubscriptionManager:
     def _note_waiting(self) -> None:
         self._waits_for = NO_ANSWER
         connections[self._using].close()
-        if self._terms.heartbeat_file is not None:
-            self._terms.heartbeat_file.touch()
+        heartbeats.touch(self._terms.heartbeat_file)
 
     def _asked(self, done: Callable[[], str]) -> str:
         """While the database is away nobody can say whether all is done."""

@@ -19,6 +19,8 @@ from eventsource_app.subscriptions.worker import Worker
 
 logger = logging.getLogger("eventsource.manager")
 CLAIM_SECONDS: Final = 0.5
+# So long everybody has had the time to take what is within its share.
+LEFT_OVER_SECONDS: Final = 5.0
 
 
 class Ownership:
@@ -45,6 +47,8 @@ class Ownership:
         self._heartbeat_file = heartbeat_file
         self._workers: dict[int, Worker] = {}
         self._live: dict[str, int] = {}
+        self._free_since: dict[int, float] = {}
+        self._left_over: set[int] = set()  # taken, or tried to, beyond the share: not given back
         self._reported_stuck: set[int] = set()
         self._reported_pins: set[str] = set()
         self._reported_types: set[str] = set()
@@ -88,8 +92,7 @@ class Ownership:
                 self._reported_stuck.add(id(worker))
                 self._on_stuck(worker)
         if not stuck:
-            if self._heartbeat_file is not None:
-                self._heartbeat_file.touch()
+            heartbeats.touch(self._heartbeat_file)
             subscriptions = self._subscriptions()
             # Not those that only a newer release can run: who can would leave partitions to us.
             names = sorted({row.subscription for row in self._rows(subscriptions)})
@@ -103,12 +106,28 @@ class Ownership:
             if worker.subscription.name not in subscriptions:  # unsubscribed while its lease was being taken
                 worker.leave()
         rows = self._rows(subscriptions)
-        self._live = heartbeats.count_live(self._using, self._lease_seconds)
+        self._note_live(heartbeats.count_live(self._using, self._lease_seconds))
+        self._note_free(rows)
         share = fair_share([self._rivals(row) for row in rows if self._is_shared(row)])
         for row in sorted(rows, key=self._rivals):
             if row.id not in self._workers and not row.leased and self._wants(row, share):
                 self._take(subscriptions[row.subscription], row)
         self._give_back(share)
+
+    def _note_live(self, live: dict[str, int]) -> None:
+        if live != self._live:
+            self._left_over.clear()  # who has come may have room for it
+        self._live = live
+
+    def _note_free(self, rows: list[CheckpointRow]) -> None:
+        now = time.monotonic()
+        free = [row.id for row in rows if not row.leased and row.id not in self._workers]
+        self._free_since = {id_: self._free_since.get(id_, now) for id_ in free}
+
+    def _is_left_over(self, row: CheckpointRow) -> bool:
+        """Say whether nobody has room for a partition: the shares of processes that can run different ones may not fit."""
+        now = time.monotonic()
+        return now - self._free_since.get(row.id, now) > LEFT_OVER_SECONDS
 
     def _rows(self, subscriptions: dict[str, Subscription]) -> list[CheckpointRow]:
         """Return the partitions that this process can run."""
@@ -121,6 +140,9 @@ class Ownership:
     def _wants(self, row: CheckpointRow, share: int) -> bool:
         """Say whether to take what nobody has: within the share, or in exchange for what more processes can run."""
         if row.is_orphan or not self._is_shared(row):
+            return True
+        if self._is_left_over(row):
+            self._left_over.add(row.id)
             return True
         return len(self._shared_workers()) < share or any(
             self._rivals(worker.lease) > self._rivals(row) for worker in self._staying()
@@ -186,7 +208,12 @@ class Ownership:
 
     def _give_back(self, share: int) -> None:
         """What is above the share goes: first what most others can run, since what only this one can would have nobody."""
-        for worker in sorted(self._staying(), key=lambda worker: self._rivals(worker.lease))[share:]:
+        staying = self._staying()
+        excess = len(staying) - share
+        if excess <= 0:
+            return
+        may_go = [worker for worker in staying if worker.lease.checkpoint_id not in self._left_over]
+        for worker in sorted(may_go, key=lambda worker: self._rivals(worker.lease))[-excess:]:
             logger.info(
                 "Lease given back",
                 extra={"subscription": worker.lease.subscription, "partition": worker.lease.partition},

@@ -22,6 +22,7 @@ from eventsource_app.subscriptions.control import (
     seen_rows,
     worst_state,
 )
+from eventsource_app.subscriptions.errors import TransactionEndedError
 from eventsource_app.subscriptions.registry import Subscription
 
 START_OVER: Final = """
@@ -127,7 +128,7 @@ def rebuild(
     first = min(start, target) if isinstance(start, int) else 0
     with locked_rows(store.using, name) as rows:
         execute(store.using, NO_TIMEOUT)
-        _reset(subscription)
+        _reset(subscription, store.using)
         closed = dead_letters.rewind(
             store.using,
             name,
@@ -249,8 +250,14 @@ def _check_nobody_moves_it(name: str, rows: list[CheckpointRow], using: str) -> 
         )
 
 
-def _reset(subscription: Subscription) -> None:
+def _reset(subscription: Subscription, using: str) -> None:
     try:
         subscription.projection.reset()
+        checkpoints.check_lock(using)
     except NotImplementedError as error:
         raise ControlError(str(error)) from error
+    except TransactionEndedError as error:
+        raise ControlError(
+            f"{subscription.name} was not started over: its reset() ended the transaction that moves the checkpoint, by a "
+            "COMMIT or ROLLBACK of its own; take that out, and rebuild it again."
+        ) from error

@@ -201,6 +201,7 @@ class Redelivery:
             if dead_letters.lock_letter(self._using, letter.id) != letter:
                 return Attempt(Outcome.TAKEN)
             run_handlers(self._subscription, [recorded], lambda elapsed: False)
+            checkpoints.check_lock(self._using)
             goes_on = letter.scope == "aggregate"
             dead_letters.mark_handled(self._using, letter.id, who, recorded.position if goes_on else None)
             self._count(

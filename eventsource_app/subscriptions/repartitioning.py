@@ -7,7 +7,8 @@ has every lease. If it dies, the leases expire and workers go on with the old pa
 aggregate's slot, so they need no change.
 """
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
@@ -36,7 +37,7 @@ from eventsource_app.subscriptions.interruptions import Interruption
 from eventsource_app.subscriptions.lane import Page
 from eventsource_app.subscriptions.registry import Subscription
 
-# Renewed for all rows before each attempt, which ends after a third of it.
+# Renewed for all rows before an attempt, which ends after a third of it, once a twelfth has gone by.
 LEASE_SECONDS: Final = 60.0
 TAKE_ALL: Final = """
 UPDATE eventsource_app_checkpoint SET owner = %s, epoch = epoch + 1, updated_at = clock_timestamp(),
@@ -108,8 +109,9 @@ def change_partitions(
         target = max(lease.position for lease in leases)
         if len(leases) == to:
             return Repartition(name, to, to, target)
+        renew_all = _renewal(store.using, leases)
         for lease in leases:
-            _drain(store, subscription, lease, target, leases)
+            _drain(store, subscription, lease, target, renew_all)
         _rewrite(store.using, name, leases, target, to)
     result = Repartition(name, len(leases), to, target)
     record("change_partitions", who, result)
@@ -133,14 +135,14 @@ def _all_leases(using: str, name: str, who: str) -> Iterator[list[Lease]]:
 
 
 def _drain(
-    store: EventStore, subscription: Subscription, lease: Lease, target: int, leases: list[Lease]
+    store: EventStore, subscription: Subscription, lease: Lease, target: int, renew_all: Callable[[], None]
 ) -> None:
     """Deliver to one partition what lies between its position and the target; no fence is needed below a checkpoint."""
     delivery = Delivery(
         subscription,
         store.using,
         lease,
-        Limits(LEASE_SECONDS, lambda: False, lambda: _renew_all(store.using, leases)),
+        Limits(LEASE_SECONDS, lambda: False, renew_all),
         desk_callbacks(),
         CircuitBreaker(subscription.config),
     )
@@ -154,9 +156,19 @@ def _drain(
         )  # the checkpoint may be before it, until a later page tells what a run of failures means
 
 
-def _renew_all(using: str, leases: list[Lease]) -> None:
-    for lease in leases:
-        checkpoints.renew(using, lease, LEASE_SECONDS)
+def _renewal(using: str, leases: list[Lease]) -> Callable[[], None]:
+    """Return what renews all leases when it is time: before each attempt, it would be partitions by partitions statements."""
+    renewed_at = time.monotonic()
+
+    def renew_all() -> None:
+        nonlocal renewed_at
+        if time.monotonic() - renewed_at < LEASE_SECONDS / 12:
+            return
+        renewed_at = time.monotonic()
+        for lease in leases:
+            checkpoints.renew(using, lease, LEASE_SECONDS)
+
+    return renew_all
 
 
 def _rewrite(using: str, name: str, leases: list[Lease], target: int, to: int) -> None:

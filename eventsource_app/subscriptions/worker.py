@@ -147,7 +147,7 @@ class Worker:
             self._session.close()
 
     def _guarded_step(self) -> None:
-        """One step, and what follows from how it ended. Nothing here asks the database: that may be what failed."""
+        """One step, and what follows from how it ended. Nothing here needs the database: that may be what failed."""
         try:
             self.step()
         except LeaseLostError:
@@ -271,7 +271,24 @@ class Worker:
         )
         self._session.close()
         self._must_resync = True
-        self._wait(delay)
+        self._wait_as_owner(delay)
+
+    def _wait_as_owner(self, seconds: float) -> None:
+        """Wait longer than a lease lasts, and keep it: whoever took it over would count the death of a process."""
+        deadline = time.monotonic() + seconds
+        while not self._is_stopping() and (left := deadline - time.monotonic()) > 0:
+            self._keep_lease()  # at once: what failed may have taken longer than the lease
+            self._wait(min(left, self._lease_seconds / 3))
+
+    def _keep_lease(self) -> None:
+        try:
+            self._session.open()
+            checkpoints.renew(self._using, self.lease, self._lease_seconds)
+        except (
+            DatabaseError,
+            InterfaceError,
+        ):  # it is the database that is away; nobody else reaches it either
+            self._session.close()
 
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -1,5 +1,6 @@
 """Whose fault: the event's own failures are its own, wherever they show; the world's are nobody's and park nothing."""
 
+import time
 from collections.abc import Callable
 
 import psycopg
@@ -7,8 +8,9 @@ import pytest
 from django.db import DatabaseError, OperationalError
 from psycopg import errors as pg
 
-from eventsource_app.subscriptions import ErrorCategory, worker
-from tests.integration.ledger import NEVER_AGAIN, World, plain_parameters, query, run_sql
+from eventsource_app.subscriptions import ErrorCategory, SubscriptionConfig, checkpoints, letters, worker
+from eventsource_app.subscriptions.registry import Subscription
+from tests.integration.ledger import NAME, NEVER_AGAIN, QUICK, World, plain_parameters, query, run_sql
 from tests.waiting import wait_for
 
 
@@ -50,6 +52,38 @@ def test_a_swallowed_database_error_belongs_to_its_event(world: World) -> None:
     position = poison_in_the_middle(world, swallow)
     world.catch_up(**NEVER_AGAIN)
     assert_only_it_was_parked(world, position)
+
+
+def test_a_rollback_by_a_handler_itself_belongs_to_its_event(world: World) -> None:
+    """What the events before it wrote is gone as well, so the batch must not count as handled."""
+    position = poison_in_the_middle(world, lambda: run_sql("ROLLBACK"))
+    world.catch_up()
+    assert_only_it_was_parked(world, position)
+    letter = world.letter()
+    assert (letter.state, letter.error_type.rpartition(".")[2]) == ("dead", "TransactionEndedError")
+    assert "ROLLBACK of its own" in letter.error_message
+
+
+def test_a_commit_by_a_handler_itself_belongs_to_its_event(world: World) -> None:
+    """What the batch and its replay wrote cannot be taken back, but it is told, and no retry adds to it."""
+    position = poison_in_the_middle(world, lambda: run_sql("COMMIT"))
+    world.catch_up(batch_size=1)
+    assert sorted(world.delivered()) == sorted([*world.log(), position])
+    assert (world.letter().position, world.letter().state) == (position, "dead")
+
+
+@pytest.mark.parametrize("end", ["ROLLBACK", "COMMIT"])
+def test_a_retry_whose_handler_ends_the_transaction_itself_has_failed(world: World, end: str) -> None:
+    (stream,) = world.accounts(1)
+    world.ledger.fails_at(stream, 1, ValueError("poison"))
+    world.catch_up(**NEVER_AGAIN)
+    world.ledger.traps[stream.aggregate_id, 1] = lambda: run_sql(end)
+    subscriptions = {NAME: Subscription(NAME, world.ledger, SubscriptionConfig(**QUICK))}
+
+    result = letters.retry_letter(world.letter().pk, "ada", store=world.store, subscriptions=subscriptions)
+
+    assert (result.outcome, world.letter().state) == ("failed", "dead")
+    assert "COMMIT or ROLLBACK of its own" in (result.error or "")
 
 
 def test_a_statement_that_times_out_belongs_to_its_event(world: World) -> None:
@@ -120,6 +154,43 @@ def test_a_fault_of_the_world_is_tried_again_and_parks_nothing(world: World, cau
     assert failures == 0
     assert world.letters() == []
     assert world.delivered() == world.log()
+
+
+def test_who_waits_for_the_world_keeps_its_partition_and_has_not_died(world: World) -> None:
+    """Of two processes that take a partition from each other, each counts as a death of its event, and two make it dead."""
+    (stream,) = world.accounts(1)
+    world.ledger.fails_at(stream, 1, ConnectionError("refused"))
+    waits_longer = {"initial_retry_delay": 0.8, "max_retry_delay": 0.8, "max_retries": 1000}
+    for _ in range(2):
+        manager = world.manager(lease_seconds=0.3)
+        manager.subscribe(world.ledger, SubscriptionConfig(**{**QUICK, **waits_longer}), name=NAME)
+        manager.start()
+
+    wait_for(lambda: len(world.ledger.attempts) >= 5, what="some more attempts than deaths would be")
+    row = world.checkpoint()
+    assert (row.epoch, row.unclean_takeover_count, world.letters()) == (1, 0, [])
+    world.ledger.is_fixed()
+    world.wait_until_caught_up()
+    world.assert_each_once()
+
+
+def test_what_takes_longer_than_the_lease_to_fail_does_not_cost_the_partition(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    (stream,) = world.accounts(1)
+
+    def time_out() -> None:
+        time.sleep(2.5)
+        raise ConnectionError("timed out")
+
+    world.ledger.traps[stream.aggregate_id, 1] = time_out
+    manager = world.manager(lease_seconds=2.4)
+    waits_shortly = {"initial_retry_delay": 0.8, "max_retry_delay": 0.8}
+    manager.subscribe(world.ledger, SubscriptionConfig(**{**QUICK, **waits_shortly}), name=NAME)
+    manager.start()
+    wait_for(lambda: "Subscription waits for the database" in caplog.messages)
+    wait_for(lambda: checkpoints.find("default", [NAME])[0].leased, 0.5, what="the lease, in the pause")
+    world.ledger.is_fixed()
 
 
 def test_dead_letters_that_are_to_wait_long_do_not_make_a_partition_wait_long_for_the_world(

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 
@@ -249,6 +250,31 @@ def test_what_only_one_process_can_run_is_not_given_back_for_what_others_can(wor
 
     assert owners()["c"] == everything.worker_id
     assert sorted(owners().values(), key=str) == sorted([everything.worker_id] * 2 + [helper.worker_id])
+
+
+def test_no_partition_is_left_over_by_processes_that_can_run_different_ones(world: World) -> None:
+    """The first one gives back what the third has no room for, and keeps what only the second has room for."""
+    world.accounts(3)
+    managers = [world.manager() for _ in range(3)]
+    for manager, names in zip(managers, ("abcd", "ab", "cd"), strict=True):
+        for name in names:
+            manager.subscribe(Ledger(), SubscriptionConfig(**QUICK), name=name)
+
+    managers[0].start()
+    wait_for(lambda: owners("abcd").keys() == set("abcd"), what="the first one to have all")
+    for manager in managers[1:]:
+        manager.start()
+    wait_for(lambda: len(set(owners("abcd").values())) > 1, what="the first one to have given some back")
+    wait_for(lambda: owners("abcd").keys() == set("abcd"), 15, what="all to have an owner again")
+    epochs = dict(Checkpoint.objects.values_list("subscription", "epoch"))
+    time.sleep(2)
+    assert owners("abcd").keys() == set("abcd")
+    assert dict(Checkpoint.objects.values_list("subscription", "epoch")) == epochs, "nothing moves to and fro"
+
+
+def owners(names: str) -> dict[str, str | None]:
+    rows = Checkpoint.objects.filter(subscription__in=names).exclude(owner=None)
+    return dict(rows.values_list("subscription", "owner"))
 
 
 def test_a_checkpoint_that_somebody_moved_is_believed(world: World) -> None:

@@ -1,9 +1,11 @@
 """The operators' commands: what they print, what they refuse, and their exit status."""
 
 import json
+import signal
 import subprocess
 import sys
 from datetime import timedelta
+from decimal import Decimal
 from io import StringIO
 from typing import Any
 from uuid import uuid4
@@ -13,13 +15,19 @@ from django.core.management import CommandError, call_command
 from django.utils import timezone
 
 from eventsource_app.models import Checkpoint, DeadLetter, WorkerHeartbeat
-from eventsource_app.subscriptions import pruning
+from eventsource_app.subscriptions import get_partition_for_aggregate, pruning
+from orders.commands import PlaceOrder
+from orders.services import place_order
+from projections.models import OrderSummary
+from projections.order_summary import OrderSummaryProjection
 from tests.integration.poisoned_orders import PoisonedOrders, run_to_the_end
 
 pytestmark = pytest.mark.django_db(transaction=True)
 EVENTSOURCE = {
     "SUBSCRIPTIONS": {"orders": {"initial_retry_delay": 3600, "max_retry_delay": 3600}},
 }
+
+SIGNALS = ((signal.SIGINT, 130), (signal.SIGTERM, 143))
 
 
 @pytest.fixture(autouse=True)
@@ -142,6 +150,22 @@ class TestDeadLetters:
             call_command("dead_letters", "retry", "--subscription", "orders", "--all", "--json", stdout=out)
         assert [row["outcome"] for row in json.loads(out.getvalue())] == ["resolved", "failed"]
 
+    @pytest.mark.parametrize(("number", "status"), SIGNALS)
+    def test_an_interrupted_retry_is_no_death_of_its_event(
+        self, number: signal.Signals, status: int, poisoned: PoisonedOrders, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Two of them would make it dead, as an event that kills its process."""
+        before = signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(OrderSummaryProjection, "handle_batch", lambda *_: signal.raise_signal(number))
+
+        error = refused("dead_letters", "retry", poisoned.letters[0].pk)
+
+        assert error.returncode == status
+        assert str(error) == "Interrupted: `manage.py dead_letters list` shows what is left."
+        (letter,) = poisoned.letters
+        assert (letter.state, letter.tried_position, letter.retry_count) == ("parked", None, 0)
+        assert signal.getsignal(signal.SIGTERM) == before
+
     def test_discard_keeps_the_reason_and_who(self, poisoned: PoisonedOrders) -> None:
         (letter,) = poisoned.letters
         assert refused("dead_letters", "discard", letter.pk).returncode == 2
@@ -260,6 +284,28 @@ class TestSubscriptions:
         error = refused("change_partitions", "orders", "--to", count)
         assert str(error) == f"{count} partitions cannot be: use a power of two up to 1024."
         assert error.returncode == 2
+
+    @pytest.mark.parametrize(("number", "status"), SIGNALS)
+    def test_an_interrupted_change_of_partitions_gives_them_back_at_once(
+        self, number: signal.Signals, status: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        place_order(PlaceOrder("cust-1", Decimal("5.00")))
+        run_to_the_end("orders")
+        run("change_partitions", "orders", "--to", "2")
+        slow = get_partition_for_aggregate(OrderSummary.objects.get().order_id, 2)
+        Checkpoint.objects.filter(subscription="orders", partition=slow).update(position=0)
+        before = signal.getsignal(signal.SIGTERM)
+        monkeypatch.setattr(OrderSummaryProjection, "handle_batch", lambda *_: signal.raise_signal(number))
+
+        error = refused("change_partitions", "orders", "--to", "4")
+
+        assert (error.returncode, str(error).partition(",")[0]) == (
+            status,
+            "Interrupted: workers go on with the partitions of orders",
+        )
+        assert [row.owner for row in Checkpoint.objects.filter(subscription="orders")] == [None, None]
+        assert not DeadLetter.objects.exists()
+        assert signal.getsignal(signal.SIGTERM) == before
 
     def test_accept_event_types(self) -> None:
         run_to_the_end("orders")

@@ -4,7 +4,7 @@ import threading
 from typing import Any
 
 import pytest
-from django.db import IntegrityError
+from django.db import IntegrityError, OperationalError
 
 from eventsource_app.models import Checkpoint, DeadLetter
 from eventsource_app.store import StreamId
@@ -251,6 +251,43 @@ def test_all_letters_of_a_subscription_with_progress(world: World) -> None:
     assert (report.count("resolved"), report.count("failed"), report.left_count) == (2, 1, 0)
     assert not report.is_clean
     assert told == [1, 1, 1]
+
+
+def test_a_retry_of_many_goes_on_after_one_that_meets_a_broken_world(world: World) -> None:
+    streams = world.accounts(3)
+    for stream in streams:
+        world.ledger.fails_at(stream, 1, ValueError("poison"))
+    world.catch_up(**LATER)
+    world.ledger.is_fixed()
+    world.ledger.fails_at(streams[1], 1, ConnectionError("refused"))
+
+    report = letters.retry_all(NAME, WHO, store=world.store, subscriptions=code(world))
+
+    assert [result.outcome for result in report.results] == ["resolved", "refused", "resolved"]
+    assert "could not be tried: refused" in letters.sentence(report.results[1])
+    assert not report.is_clean
+
+
+def test_a_retry_of_many_tells_what_was_done_before_the_database_went(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, *_ = streams = world.accounts(3)
+    for stream in streams:
+        world.ledger.fails_at(stream, 1, ValueError("poison"))
+    world.catch_up(**LATER)
+    world.ledger.is_fixed()
+
+    def go_away(_count: int) -> None:
+        monkeypatch.setattr(letters, "fetch_all", answer_nothing)
+
+    report = letters.retry_all(NAME, WHO, store=world.store, subscriptions=code(world), on_progress=go_away)
+
+    assert ([result.outcome for result in report.results], report.left_count) == (["resolved"], 2)
+    assert world.versions(first) == [1]
+
+
+def answer_nothing(*_: Any) -> Any:
+    raise OperationalError("the connection is closed")
 
 
 def test_a_retry_of_many_ends_in_time(world: World) -> None:

@@ -11,6 +11,7 @@ from eventsource_app.subscriptions import (
     Projection,
     SubscriptionConfig,
     SubscriptionManager,
+    checkpoints,
     control,
     repartitioning,
     worker,
@@ -427,6 +428,21 @@ class TestChangePartitions:
         assert Checkpoint.objects.count() == 4
         world.wait_until_caught_up()
         world.assert_each_once()
+
+    def test_with_many_partitions_it_does_not_renew_each_for_each(
+        self, world: World, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Of 1,024 slower ones that would be a million statements."""
+        world.accounts(2)
+        world.catch_up(partitions=16)
+        Checkpoint.objects.exclude(partition=0).update(position=world.position() - 1)
+        renewed: list[checkpoints.Lease] = []
+        monkeypatch.setattr(checkpoints, "renew", lambda _using, lease, _seconds: renewed.append(lease))
+
+        change_partitions(NAME, 1, WHO, store=world.store, subscriptions=code(world))
+
+        assert len(renewed) <= 16
+        assert Checkpoint.objects.count() == 1
 
     def test_a_paused_subscription_in_one_place_stays_paused(self, world: World) -> None:
         world.catch_up(partitions=2)

@@ -93,6 +93,26 @@ def test_it_is_one_transaction(shop: World) -> None:
     shop.assert_each_once()
 
 
+@pytest.mark.parametrize("end", ["COMMIT", "ROLLBACK"])
+def test_a_reset_that_ends_the_transaction_is_refused(shop: World, end: str) -> None:
+    """Workers could write between its end and the checkpoint's move, and the replay would write it again."""
+
+    class Ending(RebuildableLedger):
+        def reset(self) -> None:
+            super().reset()
+            run_sql(end)
+
+    shop.accounts(3)
+    shop.catch_up()
+    before = Checkpoint.objects.values().get()
+    with pytest.raises(ControlError, match="ended the transaction that moves the checkpoint"):
+        rebuild(NAME, WHO, store=shop.store, subscriptions=code(shop, Ending()))
+    assert Checkpoint.objects.values().get() == before
+    begin(shop)
+    shop.catch_up()
+    shop.assert_each_once()
+
+
 def test_every_letter_is_closed_and_its_event_comes_again(shop: World) -> None:
     (poisoned, _other) = shop.accounts(2)
     shop.pay_in(poisoned, 2)

@@ -1,6 +1,7 @@
 """What settings and arguments tell a worker: pins to one partition, and what cannot be, refused with a sentence."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from eventsource_app.subscriptions import SubscriptionConfig, SubscriptionManage
 from eventsource_app.subscriptions.partitions import Pin
 from tests.integration.ledger import NAME, QUICK, Ledger, World
 from tests.waiting import wait_for
+
+LONG = "n" * 300  # no folder takes a name so long
 
 
 def pinned(world: World, pin: Pin, ledger: Ledger | None = None, partitions: int = 4) -> SubscriptionManager:
@@ -106,6 +109,10 @@ def test_settings_that_cannot_be_are_one_sentence(
         (["--probe-port", "70000"], "'70000' is not a port from 1 to 65535"),
         (["--probe-port", "http"], "'http' is not a port from 1 to 65535"),
         (["--heartbeat-file", "/no/such/folder/beat"], "the folder of /no/such/folder/beat does not exist"),
+        (["--heartbeat-file", "/"], "/ cannot be written"),
+        (["--heartbeat-file", f"/{LONG}"], f"/{LONG} cannot be written"),
+        (["--heartbeat-file", f"/{LONG}/beat"], f"/{LONG}/beat cannot be written"),
+        (["--heartbeat-file", "/proc/self/beat"], "/proc/self/beat cannot be written"),
         (["--shutdown-timeout", "0"], "'0' is not a number of seconds above 0"),
         (["--shutdown-timeout", "soon"], "'soon' is not a number of seconds above 0"),
         (["--drain-timeout", "nan"], "'nan' is not a number of seconds above 0"),
@@ -116,6 +123,25 @@ def test_arguments_that_cannot_be_are_refused_before_anything_starts(
 ) -> None:
     with pytest.raises(CommandError, match=f"argument {arguments[0]}: {sentence}"):
         call_command("run_subscriptions", *arguments)
+
+
+def test_a_heartbeat_file_that_cannot_be_written_any_more_is_told_and_stops_nothing(
+    world: World, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Whoever looks at the file restarts the process; what it can do till then it does."""
+    world.accounts(3)
+    file = tmp_path / "folder" / "beat"  # of which the folder has gone
+    manager = SubscriptionManager(event_store=world.store, shutdown_timeout=10, heartbeat_file=file)
+    world.managers.append(manager)
+    manager.subscribe(world.ledger, SubscriptionConfig(**QUICK), name=NAME)
+
+    manager.start()
+    world.wait_until_caught_up()
+    manager.stop()
+
+    assert "Heartbeat file cannot be touched" in caplog.messages
+    assert not [message for message in caplog.messages if "waits for the database" in message]
+    world.assert_each_once()
 
 
 def test_probe_ports_beyond_the_last_one_are_refused_before_anything_starts() -> None:

@@ -1,12 +1,18 @@
 """``manage.py change_partitions``: another number of partitions, exactly once."""
 
-from typing import Any
+from typing import Any, Final
 
 from django.core.management.base import CommandParser
 
+from eventsource_app.management.log_commands import interrupted, stopped_by_signals
 from eventsource_app.management.operating import OperatorCommand
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.subscriptions.repartitioning import change_partitions
+
+OUTCOME: Final = (
+    "workers go on with the partitions of {name}, as they were or, if that was done already, as asked for; "
+    "`manage.py subscription_status` shows them"
+)
 
 
 class Command(OperatorCommand):
@@ -22,7 +28,11 @@ class Command(OperatorCommand):
 
     def handle(self, *_arguments: Any, **options: Any) -> None:
         store = EventStore(options["database"])
-        result = change_partitions(options["name"], options["to"], options["who"], store=store)
+        try:
+            with stopped_by_signals():
+                result = change_partitions(options["name"], options["to"], options["who"], store=store)
+        except KeyboardInterrupt as interrupt:
+            raise interrupted(interrupt, OUTCOME.format(name=options["name"])) from None
         if not result.changed:
             self.stdout.write(
                 f"{result.subscription} has {result.partition_count} partitions already; nothing was changed."

@@ -8,6 +8,7 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q, QuerySet
 
+from eventsource_app.management.log_commands import interrupted, stopped_by_signals
 from eventsource_app.management.operating import USAGE, OperatorCommand
 from eventsource_app.models import Checkpoint, DeadLetter
 from eventsource_app.observability.progress import Progress
@@ -41,7 +42,11 @@ class Command(OperatorCommand):
         parser.add_argument("--json", action="store_true", help="one JSON document")
 
     def handle(self, *_arguments: Any, verb: str, **options: Any) -> None:
-        getattr(self, f"_{verb}")(options)
+        try:
+            with stopped_by_signals():
+                getattr(self, f"_{verb}")(options)
+        except KeyboardInterrupt as interrupt:
+            raise interrupted(interrupt, "`manage.py dead_letters list` shows what is left") from None
 
     def _list(self, options: dict[str, Any]) -> None:
         if options["subscription"]:
@@ -84,9 +89,7 @@ class Command(OperatorCommand):
             )
         self._tell(report.results, options)
         if not report.is_clean:
-            raise CommandError(
-                f"{report.count('resolved')} resolved, {report.count('failed')} failed again, {report.count('taken')} taken."
-            )
+            raise CommandError(_summary(report))
 
     def _retry_all(self, name: str, who: str, store: EventStore) -> RetryReport:
         waiting = DeadLetter.objects.using(store.using).filter(OPEN, subscription=name).count()
@@ -127,6 +130,17 @@ class Command(OperatorCommand):
 
     def _dump(self, document: object) -> None:
         self.stdout.write(json.dumps(document, default=_plain))
+
+
+def _summary(report: RetryReport) -> str:
+    counts = [
+        f"{report.count(outcome)} {said}"
+        for outcome, said in (("resolved", "resolved"), ("failed", "failed again"), ("taken", "taken"))
+    ]
+    refused, left = report.count("refused"), report.left_count
+    counts += [f"{refused} could not be tried"] if refused else []
+    counts += [f"{left} not tried, as the database does not answer"] if left else []
+    return f"{', '.join(counts)}."
 
 
 def as_dict(row: DeadLetter) -> dict[str, Any]:

@@ -225,6 +225,14 @@ def _whole_number(text: str) -> int:
 
 def _file(text: str) -> Path:
     path = Path(text)
-    if not path.absolute().parent.is_dir():
-        raise ArgumentTypeError(f"the folder of {path} does not exist")
+    try:
+        if not path.absolute().parent.is_dir():
+            raise ArgumentTypeError(f"the folder of {path} does not exist")
+        is_writable = not path.is_dir() and os.access(
+            path if path.exists() else path.absolute().parent, os.W_OK
+        )
+    except OSError as error:  # a folder that may not be entered, a name that is too long
+        raise ArgumentTypeError(f"{path} cannot be written ({error.strerror})") from error
+    if not is_writable:
+        raise ArgumentTypeError(f"{path} cannot be written")
     return path

@@ -29,7 +29,12 @@ from eventsource_app.subscriptions import (
     classify_as,
 )
 from eventsource_app.subscriptions import errors as errors_module
-from eventsource_app.subscriptions.errors import ErrorCallbacks, ProcessKillerError, describe
+from eventsource_app.subscriptions.errors import (
+    ErrorCallbacks,
+    ProcessKillerError,
+    TransactionEndedError,
+    describe,
+)
 from tests.builders import a_stream, paid_in
 
 
@@ -78,6 +83,7 @@ TABLE: list[tuple[Exception, str, str, bool, bool]] = [
     (PermanentError("never"), "permanent", "high", False, True),
     (MyPermanentError("never"), "permanent", "high", False, True),
     (ProcessKillerError(A_RECORD, 2), "infrastructure", "critical", False, True),
+    (TransactionEndedError(), "application", "high", False, True),
     (MemoryError(), "infrastructure", "critical", False, False),
     (wrapped(OperationalError(), pg.DiskFull()), "infrastructure", "critical", False, False),
     (wrapped(OperationalError(), pg.OutOfMemory()), "infrastructure", "critical", False, False),
