@@ -9,8 +9,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import errors as pg_errors
 
 from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_VERSION, DomainEvent, is_storable_name
+from eventsource_app.events.proving import prove
 from eventsource_app.events.registry import EventRegistry, same_source
-from eventsource_app.events.serialization import InvalidEventError, encode_payload, prove
+from eventsource_app.events.serialization import InvalidEventError, encode_payload
 from eventsource_app.exceptions import EventSourceError
 from eventsource_app.store.fence import HOLDS_FENCE, TAKES_FENCE
 from eventsource_app.store.hot_statements import HotStatement, fetch_hot
