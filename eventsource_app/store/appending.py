@@ -193,12 +193,7 @@ def _encode(event: DomainEvent, registry: EventRegistry, max_bytes: int) -> tupl
         )
     for name in (event.aggregate_type, event.correlation_id, event.actor_id):
         if name is not None and not is_storable_name(name):
-            wrong = (
-                "a NUL character; remove it"
-                if "\0" in name
-                else f"{len(name)} characters, not 1 to {MAX_NAME_LENGTH}"
-            )
-            raise InvalidEventError(f"An id or name of event {event.event_type!r} has {wrong}.")
+            raise InvalidEventError(f"An id or name of event {event.event_type!r} {_wrong_with(name)}.")
     data, metadata = encode_payload(event, max_bytes)
     if registered not in registry.proven:
         prove(event, data, registry)
@@ -214,6 +209,14 @@ def _encode(event: DomainEvent, registry: EventRegistry, max_bytes: int) -> tupl
         metadata,
         data,
     )
+
+
+def _wrong_with(name: object) -> str:
+    if not isinstance(name, str):
+        return f"is a {type(name).__name__}, not a text"
+    if "\0" in name:
+        return "has a NUL character; remove it"
+    return f"has {len(name)} characters, not 1 to {MAX_NAME_LENGTH}"
 
 
 def _taken_id(error: IntegrityError, append: PreparedAppend) -> UUID:

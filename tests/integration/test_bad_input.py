@@ -128,6 +128,10 @@ REFUSED_EVENTS: dict[str, tuple[Callable[[], DomainEvent], str]] = {
         lambda: note(STREAM, "").model_copy(update={"actor_id": "x" * 201}),
         "has 201 characters, not 1 to 200",
     ),
+    "a name that is no text": (
+        lambda: note(STREAM, "").model_copy(update={"actor_id": 7}),
+        "id or name of event 'NoteTaken' is a int, not a text",
+    ),
     "an empty name": (
         lambda: note(STREAM, "").model_copy(update={"correlation_id": ""}),
         "has 0 characters, not 1 to 200",
