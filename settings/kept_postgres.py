@@ -6,10 +6,10 @@ import time
 from eventsource_app.management.child import pause_before_restart
 from settings.local_postgres import start_again
 from settings.postgres_binaries import LocalPostgresError
-from settings.postgres_server import Server
+from settings.postgres_server import PORT, Server
 
 LOOK_SECONDS = 1.0
-LISTENS_ON = ".s.PGSQL.5432"
+LISTENS_ON = f".s.PGSQL.{PORT}"
 
 
 class KeptPostgres:
