@@ -80,7 +80,7 @@ class EventAdmin(ReadOnlyAdmin):
         guard = self.admin_site.admin_view
         return [
             path(
-                "stream/<path:aggregate_type>/<uuid:aggregate_id>/",
+                "stream/<desk_name:aggregate_type>/<uuid:aggregate_id>/",
                 guard(self.stream_view),
                 name="eventsource_app_event_stream",
             ),

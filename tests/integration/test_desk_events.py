@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 from decimal import Decimal
+from html import unescape
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -58,6 +59,18 @@ def positions(response: Any) -> list[int]:
 
 def stream_address(order_id: UUID, aggregate_type: str = "Order") -> str:
     return reverse("admin:eventsource_app_event_stream", args=[aggregate_type, order_id])
+
+
+# Names
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\u2028b", "a/b", "//", " ", "a?b#c%2f"])
+def test_a_stream_is_found_whatever_its_type_is_called(desk: Client, name: str) -> None:
+    """The log keeps any text as a type: one event must not take the pages from all others."""
+    order_id = uuid4()
+    event(7, aggregate_type=name, aggregate_id=order_id)
+    assert stream_address(order_id, name) in unescape(text(desk.get(reverse(LIST))))
+    assert desk.get(stream_address(order_id, name)).context["page"].stream.aggregate_type == name
 
 
 # Browsing
