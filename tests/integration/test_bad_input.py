@@ -419,7 +419,10 @@ def test_versions_beyond_the_column_are_just_not_there() -> None:
     store, stream = a_store(), a_stream()
     store.append(stream, [paid_in(stream)], ExpectedVersion.NO_STREAM)
     assert store.read_stream(stream, from_version=2**40) == []
+    assert store.read_stream(stream, to_version=-(2**40)) == []
     assert len(store.read_stream(stream, to_version=2**40)) == 1
+    assert len(store.read_stream(stream, from_version=-(2**40))) == 1
+    assert len(store.read_stream(stream, limit=2**70)) == len(store.read_all(limit=2**70)) == 1
 
 
 def test_a_negative_limit_is_refused() -> None:
