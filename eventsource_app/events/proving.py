@@ -18,9 +18,12 @@ from eventsource_app.events.serialization import (
 _FIELDS: Final = ("model-field", "dataclass-field", "typed-dict-field")
 
 
-def prove(event: DomainEvent, data: str, registry: EventRegistry) -> None:
-    """Read the payload back once for each class; raises ``InvalidEventError`` for a class whose events would not come back."""
-    read = _read_back(event, data, registry)
+def prove(event: DomainEvent, data: str, metadata: str, registry: EventRegistry) -> None:
+    """Read the event back once for each class; raises ``InvalidEventError`` for a class whose events would not come back.
+
+    ``data`` and ``metadata`` are the JSON that ``encode_payload`` made of it.
+    """
+    read = _read_back(event, data, metadata, registry)
     lost = next(_excluded(type(event)), None)
     if lost:
         raise InvalidEventError(
@@ -43,10 +46,12 @@ def prove(event: DomainEvent, data: str, registry: EventRegistry) -> None:
     registry.proven.add(type(event))
 
 
-def _read_back(event: DomainEvent, data: str, registry: EventRegistry) -> DomainEvent:
+def _read_back(event: DomainEvent, data: str, metadata: str, registry: EventRegistry) -> DomainEvent:
+    cause = None if event.causation_id is None else str(event.causation_id)
     stored = StoredEvent(
         str(event.event_id), event.event_type, event.schema_version, event.aggregate_version,
-        f'"{event.occurred_at.replace(tzinfo=None).isoformat()}"', None, None, None, "{}", data, 0, "", "", "",
+        f'"{event.occurred_at.replace(tzinfo=None).isoformat()}"', event.correlation_id, cause, event.actor_id,
+        metadata, data, 0, "", "", "",
     )  # fmt: skip
     try:
         return decode(stored, stream_fields(event.aggregate_type, event.aggregate_id), registry)

@@ -196,7 +196,7 @@ def _encode(event: DomainEvent, registry: EventRegistry, max_bytes: int) -> tupl
             raise InvalidEventError(f"An id or name of event {event.event_type!r} {_wrong_with(name)}.")
     data, metadata = encode_payload(event, max_bytes)
     if registered not in registry.proven:
-        prove(event, data, registry)
+        prove(event, data, metadata, registry)
     # As text: the driver's own way from these objects to the very same text takes longer.
     return (
         event.event_id.hex,
