@@ -129,6 +129,8 @@ def _check_declared(event_class: type[DomainEvent], event_type: object, schema_v
             f"{name} has schema_version {schema_version!r}; it must be a number from 1 to {MAX_SCHEMA_VERSION}."
         )
     for field, kind in KINDS.items():
+        if field not in event_class.model_fields:
+            continue  # a constant of the class
         annotation = event_class.model_fields[field].annotation
         if any(_is_other(declared, kind) for declared in _classes(annotation)):
             shown = annotation.__qualname__ if isinstance(annotation, type) else annotation

@@ -2,7 +2,7 @@
 
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Any, Literal, NewType
+from typing import Annotated, Any, ClassVar, Literal, NewType
 from uuid import UUID
 
 import pytest
@@ -121,8 +121,13 @@ class Narrowed(DomainEvent):
     metadata: Person  # type: ignore[assignment]
 
 
-def test_an_envelope_field_may_be_narrowed() -> None:
-    assert EventRegistry().register(Narrowed) is Narrowed
+class Constant(DomainEvent):
+    aggregate_type: ClassVar[str] = "Door"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("event_class", [Narrowed, Constant])
+def test_an_envelope_field_may_be_narrowed(event_class: type[DomainEvent]) -> None:
+    assert EventRegistry().register(event_class) is event_class
 
 
 def test_a_type_that_is_taken_is_named_with_both_classes() -> None:
