@@ -70,7 +70,9 @@ def stop_with_the_terminal(stop: StopRequest) -> None:
 
 
 def run(children: list[Child], stop: StopRequest, database: KeptPostgres | None) -> None:
-    prepared = prepare()
+    prepared = prepare(stop)
+    if prepared is None:
+        return
     url = own_url(env.environment().bind_address, env.environment().port)
     web, workers = _web(), _workers()
     for child in (web, workers):

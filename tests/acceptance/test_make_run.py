@@ -6,9 +6,11 @@ import socket
 import urllib.request
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from settings.local_postgres import project_server
+from settings.preparation import TRY_LOCK
 from tests.acceptance.processes import Run, database_answers, group_is_gone
 from tests.waiting import wait_for
 
@@ -71,6 +73,19 @@ def test_two_at_once_on_one_new_database_both_run(data: Path, port: int) -> None
 
     assert [run.wait() for run in runs] == [0, 0]
     assert not database_answers(server)
+
+
+def test_a_stop_while_another_one_prepares_the_database_is_heard(
+    data: Path, port: int, database_url: str
+) -> None:
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE query = %s AND pid <> pg_backend_pid()"
+    with psycopg.connect(database_url) as another, psycopg.connect(database_url, autocommit=True) as judge:
+        another.execute(TRY_LOCK)
+        run = Run(data, port, DATABASE_URL=database_url)
+        wait_for(lambda: judge.execute(asked, ["ROLLBACK"]).fetchone() != (0,), what="its turn")
+        run.process.send_signal(signal.SIGTERM)
+        assert run.output() == "Stopped.\n"
+    assert run.process.returncode == 0
 
 
 def test_a_postgresql_that_is_killed_is_started_again(data: Path, port: int) -> None:
