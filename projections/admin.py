@@ -12,6 +12,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from eventsource_app.admin.readonly import BigTableAdmin
+from eventsource_app.admin.wording import moment
 from orders.events import ORDER
 from projections.models import CustomerSummary, OrderSummary
 
@@ -42,17 +43,21 @@ class OrderSummaryAdmin(ReadModelAdmin):
         "status",
         "version",
         "position",
-        "created_at",
+        "created_shown",
         "stream_shown",
     )
     fields = (
         "order_id", "stream_shown", "customer_shown", "total", "status", "tracking_number", "version", "position",
-        "created_at",
+        "created_shown",
     )  # fmt: skip
     list_filter = ("status",)
     search_fields = ("order_id",)
     search_help_text = "An order's id or a customer's id, in full."
     ordering = ("-created_position",)
+
+    @admin.display(description="created at", ordering="created_at")
+    def created_shown(self, order: OrderSummary) -> str:
+        return moment(order.created_at)
 
     @admin.display(description="time line")
     def stream_shown(self, order: OrderSummary) -> SafeString:

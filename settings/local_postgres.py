@@ -70,6 +70,12 @@ def attached(server: Server) -> Iterator[str]:
                     server.stop()
 
 
+def start_again(server: Server) -> None:
+    """Start a server that died under its users, unless one of them has done so; raises LocalPostgresError."""
+    with _changing(server):
+        server.ensure_running()
+
+
 def _is_last(users: IO[str]) -> bool:
     """Say whether nobody else holds the users' lock; must be called while changing."""
     try:

@@ -14,6 +14,7 @@ from settings.stale_pid import remove_stale_pid_file
 
 SUPERUSER = "postgres"
 DATABASE = "eventsource"
+PORT = 5432  # of a socket only its name; said everywhere, since PGPORT would have its way where it is not
 START_TIMEOUT_SECONDS = 60
 CANNOT_CONNECT_NOW = "the database system is"  # starting up, shutting down, in recovery mode
 
@@ -36,7 +37,7 @@ class Server:
         return self.home / "server.log"
 
     def url(self, database: str = DATABASE) -> str:
-        return f"postgresql://{SUPERUSER}@{quote(str(self.sockets), safe='')}/{database}"
+        return f"postgresql://{SUPERUSER}@{quote(str(self.sockets), safe='')}:{PORT}/{database}"
 
     def ensure_running(self) -> None:
         """Start the server unless it answers already; raises LocalPostgresError."""
@@ -112,7 +113,7 @@ class Server:
     def _start(self, binaries: Binaries) -> None:
         # -h '' means no TCP at all: nothing of ours is reachable from elsewhere.
         settings = " ".join(f"-c {setting}" for setting in self.settings)
-        options = f"-h '' -k {self.sockets} {settings}"
+        options = f"-h '' -k {self.sockets} -p {PORT} {settings}"
         timeout = str(START_TIMEOUT_SECONDS)
         self._run(
             binaries,

@@ -14,6 +14,7 @@ from django.db import OperationalError, connection
 from django.db.backends.postgresql.base import DatabaseWrapper
 from django.utils import timezone
 
+from eventsource_app.management.stop_request import StopRequest
 from settings.postgres_binaries import LocalPostgresError
 
 DEMO = "admin"
@@ -30,11 +31,16 @@ class Prepared:
     token: str | None = None
 
 
-def prepare() -> Prepared:
-    """Migrate; make a demo admin and a token where DEBUG is on. Raises LocalPostgresError without a database."""
+def prepare(stop: StopRequest) -> Prepared | None:
+    """Migrate; make a demo admin and a token where DEBUG is on; nothing, and ``None``, once a stop is asked for.
+
+    Raises LocalPostgresError without a database.
+    """
     django.setup()
     try:
-        with _alone():
+        with _alone(stop) as is_alone:
+            if not is_alone:
+                return None
             call_command("migrate", interactive=False, verbosity=0)
             return Prepared(_demo_admin(), _demo_token()) if settings.DEBUG else Prepared()
     except (OperationalError, psycopg.OperationalError) as error:
@@ -51,17 +57,19 @@ def prepare() -> Prepared:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def _alone(stop: StopRequest) -> Iterator[bool]:
     """Let one `make run` at a time prepare a database: two that migrate at once would make the same tables.
+
+    Yield False when a stop was asked for before it was this one's turn.
 
     The lock is only tried for, since a statement that waits would keep an index from being made concurrently.
     """
     # Without the pool, which would keep trying for half a minute.
     with closing(psycopg.connect(**connection.get_connection_params())) as holder:
-        while holder.execute(TRY_LOCK).fetchone() != (True,):
+        while not stop.asked and holder.execute(TRY_LOCK).fetchone() != (True,):
             holder.rollback()
             time.sleep(PAUSE_SECONDS)
-        yield
+        yield not stop.asked
 
 
 def _demo_admin() -> str:

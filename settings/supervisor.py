@@ -19,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from eventsource_app.management.child import Child, stop_all
 from eventsource_app.management.stop_request import StopRequest
 from settings import env
+from settings.kept_postgres import KeptPostgres
 from settings.local_postgres import PROJECT, attached, project_server
 from settings.postgres_binaries import LocalPostgresError
 from settings.preparation import Prepared, prepare
@@ -53,8 +54,8 @@ def main(arguments: list[str] | None = None) -> int:
     stop_with_the_terminal(stop)
     try:
         _choose_settings(port)
-        with _database(), _finally_stopped(stop) as children:
-            run(children, stop)
+        with _database() as database, _finally_stopped(stop) as children:
+            run(children, stop, database)
     except (SupervisorError, LocalPostgresError, ImproperlyConfigured) as error:
         say(f"make run: {error}")
         return 1
@@ -68,8 +69,10 @@ def stop_with_the_terminal(stop: StopRequest) -> None:
         signal.signal(signal.SIGHUP, stop.note)
 
 
-def run(children: list[Child], stop: StopRequest) -> None:
-    prepared = prepare()
+def run(children: list[Child], stop: StopRequest, database: KeptPostgres | None) -> None:
+    prepared = prepare(stop)
+    if prepared is None:
+        return
     url = own_url(env.environment().bind_address, env.environment().port)
     web, workers = _web(), _workers()
     for child in (web, workers):
@@ -78,9 +81,10 @@ def run(children: list[Child], stop: StopRequest) -> None:
             child.start()
     if wait_for_web(web, url, stop):
         say(welcome(url, prepared))
+    kept: list[KeptPostgres | Child] = [*([database] if database else []), *children]
     while not stop.asked:
-        for child in children:
-            died = child.keep_running()
+        for each in kept:
+            died = each.keep_running()
             if died:
                 say(died)
         time.sleep(TICK_SECONDS)
@@ -107,7 +111,7 @@ def check_port(address: str, port: int) -> None:
             ) from error
 
 
-def _database() -> AbstractContextManager[object]:
+def _database() -> AbstractContextManager[KeptPostgres | None]:
     """Return DATABASE_URL's server as it is, or the embedded one for the length of the block."""
     if env.environment().database_url:
         return nullcontext()
@@ -115,12 +119,12 @@ def _database() -> AbstractContextManager[object]:
 
 
 @contextmanager
-def _embedded() -> Iterator[None]:
+def _embedded() -> Iterator[KeptPostgres]:
     server = project_server(env.environment().data_dir)
     with attached(server) as url:
         say(f"PostgreSQL runs on a socket in {server.sockets}; its data is in {server.home}.")
         env.provide("DATABASE_URL", url)
-        yield
+        yield KeptPostgres(server)
 
 
 def _web() -> Child:

@@ -16,6 +16,7 @@ from eventsource_app.admin.correlation_page import correlation_page
 from eventsource_app.admin.event_search import EventPage, SearchTooSlowError, browse, browse_type, search
 from eventsource_app.admin.readonly import BigTableAdmin, ReadOnlyAdmin, pretty_json
 from eventsource_app.admin.stream_page import stream_page
+from eventsource_app.admin.wording import moment
 from eventsource_app.events import default_registry
 from eventsource_app.models import Event, Snapshot
 from eventsource_app.store.streams import StreamId
@@ -35,7 +36,7 @@ class EventAdmin(ReadOnlyAdmin):
 
     fields = (
         "position", "event_type", "schema_version", "event_id", "aggregate_type", "stream_shown", "aggregate_version",
-        "slot", "occurred_at", "recorded_at", "correlation_shown", "causation_shown", "actor_id", "data_shown",
+        "slot", "occurred_shown", "recorded_shown", "correlation_shown", "causation_shown", "actor_id", "data_shown",
         "metadata_shown",
     )  # fmt: skip
 
@@ -50,6 +51,14 @@ class EventAdmin(ReadOnlyAdmin):
     @admin.display(description="aggregate")
     def stream_shown(self, event: Event) -> SafeString:
         return stream_link(event.aggregate_type, event.aggregate_id)
+
+    @admin.display(description="occurred at")
+    def occurred_shown(self, event: Event) -> str:
+        return moment(event.occurred_at)
+
+    @admin.display(description="recorded at")
+    def recorded_shown(self, event: Event) -> str:
+        return moment(event.recorded_at)
 
     @admin.display(description="correlation", empty_value="–")
     def correlation_shown(self, event: Event) -> SafeString | None:
@@ -71,7 +80,7 @@ class EventAdmin(ReadOnlyAdmin):
         guard = self.admin_site.admin_view
         return [
             path(
-                "stream/<path:aggregate_type>/<uuid:aggregate_id>/",
+                "stream/<desk_name:aggregate_type>/<uuid:aggregate_id>/",
                 guard(self.stream_view),
                 name="eventsource_app_event_stream",
             ),

@@ -9,7 +9,8 @@ from django.core.paginator import Paginator
 from django.db import connections, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.urls import URLPattern
+from django.urls import URLPattern, register_converter
+from django.urls.converters import StringConverter
 from django.utils.functional import cached_property
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -24,6 +25,15 @@ if TYPE_CHECKING:  # generic in the stubs only
 else:
     AnyModelAdmin = admin.ModelAdmin
     AnyPaginator = Paginator
+
+
+class NameConverter(StringConverter):
+    """A name in an address as it is: it may have slashes, and line breaks, which Django's ``path`` does not take."""
+
+    regex = "[^\\0]+"
+
+
+register_converter(NameConverter, "desk_name")
 
 
 def committing_by_themselves(patterns: list[URLPattern]) -> list[URLPattern]:

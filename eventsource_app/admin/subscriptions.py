@@ -25,7 +25,7 @@ class CheckpointAdmin(ReadOnlyAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         ours = path(
-            "<slug:slug>/<path:name>/do/",
+            "<slug:slug>/<desk_name:name>/do/",
             self.admin_site.admin_view(self.verb_view),
             name="eventsource_app_checkpoint_verb",
         )

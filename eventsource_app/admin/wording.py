@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
-from django.utils.timezone import now
+from django.utils.timezone import is_aware, localtime, now
 
 TONES: Final = {
     "good": ("healthy", "running", "closed", "resolved", "caught up", "handled"),
@@ -49,8 +49,17 @@ def ago(moment: datetime | None) -> str:
 
 
 def moment(value: datetime | None) -> str:
-    """Return a time to the second, in the site's zone (templates convert it)."""
-    return "–" if value is None else f"{value:%Y-%m-%d %H:%M:%S}"
+    """Return a time to the second, in the site's zone; in UTC, and saying so, where the site's calendar has no such time."""
+    if value is None:
+        return "–"
+    try:
+        return _to_the_second(localtime(value) if is_aware(value) else value)
+    except OverflowError:  # hours from the calendar's ends, which some use for "never" and "for ever"
+        return f"{_to_the_second(value)} UTC"
+
+
+def _to_the_second(value: datetime) -> str:
+    return value.replace(tzinfo=None).isoformat(" ", "seconds")
 
 
 def tone(word: object) -> str:

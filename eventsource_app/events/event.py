@@ -39,9 +39,9 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 Identifier = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH), BeforeValidator(_as_text)]
 
 
-def is_storable_name(text: str) -> bool:
+def is_storable_name(text: object) -> bool:
     """Say whether the log can keep a name: the bounds of ``Name``, and no NUL."""
-    return 1 <= len(text) <= MAX_NAME_LENGTH and "\0" not in text
+    return isinstance(text, str) and 1 <= len(text) <= MAX_NAME_LENGTH and "\0" not in text
 
 
 class DomainEvent(BaseModel):

@@ -1,8 +1,12 @@
 """The registry: event type names and the classes that read and write them."""
 
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar, overload
+from datetime import datetime
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Literal, NewType, TypeVar, Union, get_args, get_origin, overload
+from uuid import UUID
 
+from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_SCHEMA_VERSION, DomainEvent, is_storable_name
@@ -11,6 +15,11 @@ from eventsource_app.exceptions import EventSourceError
 
 Event = TypeVar("Event", bound=DomainEvent)
 Reader = tuple[int, Callable[..., Any], str | None]
+# What the columns keep; whatever can be written as JSON does for the metadata.
+KINDS: Final[dict[str, type]] = {
+    "event_id": UUID, "event_type": str, "schema_version": int, "occurred_at": datetime, "aggregate_id": UUID,
+    "aggregate_type": str, "aggregate_version": int, "correlation_id": str, "causation_id": UUID, "actor_id": str,
+}  # fmt: skip
 
 
 class UnknownEventTypeError(EventSourceError):
@@ -36,7 +45,7 @@ class DuplicateEventTypeError(EventSourceError):
 
 
 class InvalidEventTypeError(EventSourceError, ValueError):
-    """A class declares an event type or a schema version that the log cannot keep."""
+    """A class declares an event type, a schema version or an envelope field that the log cannot keep."""
 
 
 class EventRegistry:
@@ -56,7 +65,7 @@ class EventRegistry:
 
     def register(self, event_class: type[Event]) -> type[Event]:
         """Register a class; raises ``DuplicateEventTypeError`` when another class has its type, ``InvalidEventTypeError``
-        when its type or schema version could not be stored.
+        when its type, its schema version or a field that it declares in the envelope could not be stored.
         """
         event_type = event_class.declared("event_type")
         _check_declared(event_class, event_type, event_class.declared("schema_version"))
@@ -119,6 +128,39 @@ def _check_declared(event_class: type[DomainEvent], event_type: object, schema_v
         raise InvalidEventTypeError(
             f"{name} has schema_version {schema_version!r}; it must be a number from 1 to {MAX_SCHEMA_VERSION}."
         )
+    for field, kind in KINDS.items():
+        if field not in event_class.model_fields:
+            continue  # a constant of the class
+        annotation = event_class.model_fields[field].annotation
+        if any(_is_other(declared, kind) for declared in _classes(annotation)):
+            shown = annotation.__qualname__ if isinstance(annotation, type) else annotation
+            raise InvalidEventTypeError(
+                f"{name} declares {field} as {shown}, and the log keeps a {kind.__name__} there; declare it so, or give the "
+                "class a field of another name."
+            )
+
+
+def _is_other(declared: type, kind: type) -> bool:
+    """Say whether values of a class are surely not of the kind; a type of pydantic's own, as EmailStr, only names its values'."""
+    if declared in (object, NoneType) or issubclass(declared, kind):
+        return False
+    return issubclass(declared, BaseModel) or not hasattr(declared, "__get_pydantic_core_schema__")
+
+
+def _classes(annotation: Any) -> Iterator[type]:
+    """Give the classes that an annotation names; what is not known yet, as a forward reference, names none."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        yield from _classes(arguments[0])
+    elif origin in (Union, UnionType):
+        for argument in arguments:
+            yield from _classes(argument)
+    elif origin is Literal:
+        yield from (type(value) for value in arguments)
+    elif isinstance(annotation, NewType):
+        yield from _classes(annotation.__supertype__)
+    elif isinstance(origin or annotation, type):
+        yield origin or annotation
 
 
 def same_source(one: type, other: type) -> bool:

@@ -163,30 +163,6 @@ def _children(item: Any) -> list[Any]:
     return list(item) if isinstance(item, list | tuple | set | frozenset) else []
 
 
-def prove(event: DomainEvent, data: str, registry: EventRegistry) -> None:
-    """Read the payload back once for each class; raises ``InvalidEventError`` for a class whose events would not come back."""
-    stored = StoredEvent(
-        str(event.event_id), event.event_type, event.schema_version, event.aggregate_version,
-        f'"{event.occurred_at.replace(tzinfo=None).isoformat()}"', None, None, None, "{}", data, 0, "", "", "",
-    )  # fmt: skip
-    try:
-        decode(stored, stream_fields(event.aggregate_type, event.aggregate_id), registry)
-    except UnreadableEventError as error:
-        raise InvalidEventError(f"{error}; it would be stored and never come back.") from error
-    lost = [name for name, field in type(event).model_fields.items() if field.exclude]
-    if lost:
-        raise InvalidEventError(
-            f"Field {lost[0]!r} of event {event.event_type!r} is excluded when it is written, so it would never come back."
-        )
-    hidden = sorted(ENVELOPE & from_json(data).keys())
-    if hidden:
-        raise InvalidEventError(
-            f"Event {event.event_type!r} writes {', '.join(hidden)} into its payload, where the envelope's fields of these names "
-            "hide them, so they would never come back; write them by other names."
-        )
-    registry.proven.add(type(event))
-
-
 def stream_fields(aggregate_type: str, aggregate_id: UUID | str) -> str:
     """Return the part of an event's JSON that is the same in all events of a stream."""
     return f'"aggregate_id":"{aggregate_id}","aggregate_type":{_quote_name(aggregate_type)}'

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import connections
+from django.db import OperationalError, connections
+from psycopg.errors import ObjectNotInPrerequisiteState
 
 from eventsource_app.store.session import fetch_all, log_database
 from eventsource_app.subscriptions.control import (
@@ -60,6 +61,10 @@ class LogCommand(DatabaseCommand):
                 "or name another with --database."
             )
 
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        with _feed_sentences(options["database"]):
+            return super().execute(*args, **options)
+
 
 class OperatorCommand(LogCommand):
     """A command that changes something in somebody's name: ``options["who"]``."""
@@ -82,6 +87,20 @@ def system_user() -> str:
         return getpass.getuser()
     except (KeyError, OSError):
         return "unknown"
+
+
+@contextmanager
+def _feed_sentences(alias: str) -> Iterator[None]:
+    """Turn the feed's refusal, of a standby or of another isolation, into a command's."""
+    try:
+        yield
+    except OperationalError as error:
+        if not isinstance(error.__cause__, ObjectNotInPrerequisiteState):
+            raise
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise CommandError(
+            f"The log of database {alias!r} cannot be read ({reason}); manage.py check --database {alias} says what to change."
+        ) from error
 
 
 @contextmanager

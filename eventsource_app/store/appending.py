@@ -9,8 +9,9 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import errors as pg_errors
 
 from eventsource_app.events.event import MAX_NAME_LENGTH, MAX_VERSION, DomainEvent, is_storable_name
+from eventsource_app.events.proving import prove
 from eventsource_app.events.registry import EventRegistry, same_source
-from eventsource_app.events.serialization import InvalidEventError, encode_payload, prove
+from eventsource_app.events.serialization import InvalidEventError, encode_payload
 from eventsource_app.exceptions import EventSourceError
 from eventsource_app.store.fence import HOLDS_FENCE, TAKES_FENCE
 from eventsource_app.store.hot_statements import HotStatement, fetch_hot
@@ -192,15 +193,10 @@ def _encode(event: DomainEvent, registry: EventRegistry, max_bytes: int) -> tupl
         )
     for name in (event.aggregate_type, event.correlation_id, event.actor_id):
         if name is not None and not is_storable_name(name):
-            wrong = (
-                "a NUL character; remove it"
-                if "\0" in name
-                else f"{len(name)} characters, not 1 to {MAX_NAME_LENGTH}"
-            )
-            raise InvalidEventError(f"An id or name of event {event.event_type!r} has {wrong}.")
+            raise InvalidEventError(f"An id or name of event {event.event_type!r} {_wrong_with(name)}.")
     data, metadata = encode_payload(event, max_bytes)
     if registered not in registry.proven:
-        prove(event, data, registry)
+        prove(event, data, metadata, registry)
     # As text: the driver's own way from these objects to the very same text takes longer.
     return (
         event.event_id.hex,
@@ -213,6 +209,14 @@ def _encode(event: DomainEvent, registry: EventRegistry, max_bytes: int) -> tupl
         metadata,
         data,
     )
+
+
+def _wrong_with(name: object) -> str:
+    if not isinstance(name, str):
+        return f"is a {type(name).__name__}, not a text"
+    if "\0" in name:
+        return "has a NUL character; remove it"
+    return f"has {len(name)} characters, not 1 to {MAX_NAME_LENGTH}"
 
 
 def _taken_id(error: IntegrityError, append: PreparedAppend) -> UUID:

@@ -80,9 +80,9 @@ class EventStore:
         if limit is not None:
             _check_limit(limit)
         bounds = (
-            str(min(from_version, MAX_VERSION)),
-            str(MAX_VERSION if to_version is None else min(to_version, MAX_VERSION)),
-            limit if limit is None else str(limit),
+            _in_column(from_version),
+            _in_column(MAX_VERSION if to_version is None else to_version),
+            None if limit is None else _in_column(limit),  # no stream has more events than versions
         )
         return self._records(self._ask_stream(READ_STREAM, stream, bounds))
 
@@ -120,7 +120,7 @@ class EventStore:
         bound, after = fence.read_bound(self.using).bound, max(after, 0)
         found: list[RecordedEvent] = []
         while after < bound and len(found) < limit:
-            page = self.read_feed(after, bound, limit - len(found), feed_filter)
+            page = self.read_feed(after, bound, min(limit - len(found), WINDOW), feed_filter)
             found += page.events
             after = page.through
         return found
@@ -188,6 +188,11 @@ class EventStore:
 
     def _max_bytes(self) -> int:
         return int(option("MAX_EVENT_BYTES", DEFAULT_MAX_EVENT_BYTES))
+
+
+def _in_column(version: int) -> str:
+    """Return the version, or the nearest that the column can have: there is none beyond."""
+    return str(min(max(version, 0), MAX_VERSION))
 
 
 def _check_limit(limit: int) -> None:

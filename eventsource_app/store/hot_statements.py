@@ -13,7 +13,7 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 from psycopg import pq
 
 from eventsource_app.store.libpq import DONE, IDLE, ROWS, rows_of
-from eventsource_app.store.session import Row, kept_cursor, prepares
+from eventsource_app.store.session import Row, kept_cursor, prepares, take_all
 from eventsource_app.store.text_cursor import RawTextCursor
 
 
@@ -38,7 +38,7 @@ def fetch_hot(
         if driver.autocommit and driver.pgconn.transaction_status == IDLE:
             return _fetch_by_libpq(driver, statement, params)
         cursor = kept_cursor(driver, RawTextCursor)
-        return cursor.execute(statement.joining or statement.sql, params, prepare=prepares()).fetchall()
+        return take_all(cursor.execute(statement.joining or statement.sql, params, prepare=prepares()))
 
 
 def _fetch_by_libpq(

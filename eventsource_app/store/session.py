@@ -63,10 +63,7 @@ def fetch_all(
     connection = usable_connection(using)
     driver: psycopg.Connection[Row] = connection.connection
     with connection.wrap_database_errors:
-        rows = kept_cursor(driver, kind).execute(sql, params, prepare=prepares()).fetchall()
-    if len(rows) > _KEPT_ROWS:
-        del vars(driver)[_CURSOR + kind.__name__]  # with the memory of a large result
-    return rows
+        return take_all(kept_cursor(driver, kind).execute(sql, params, prepare=prepares()))
 
 
 def fetch_one(using: str, sql: str, params: Params = ()) -> Row:
@@ -114,6 +111,14 @@ def kept_cursor(
     return cursor
 
 
+def take_all(cursor: psycopg.Cursor[Row]) -> list[Row]:
+    """Return all rows of a kept cursor's result, and give back its memory: the cursor would hold it until its next statement."""
+    rows = cursor.fetchall()
+    if cursor.pgresult is not None:
+        cursor.pgresult.clear()
+    return rows
+
+
 def prepares() -> bool:
     """Say whether statements may be prepared on the server."""
     return bool(option("PREPARED_STATEMENTS", True))
@@ -121,4 +126,3 @@ def prepares() -> bool:
 
 _NEVER_BY_ITSELF = 2**31
 _CURSOR = "eventsource_"
-_KEPT_ROWS = 100

@@ -1,16 +1,28 @@
 """`make run` as a stranger uses it: real processes, real signals, nothing left behind but the data."""
 
+import os
 import signal
 import socket
+import urllib.request
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from settings.local_postgres import project_server
+from settings.preparation import TRY_LOCK
 from tests.acceptance.processes import Run, database_answers, group_is_gone
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.acceptance
+
+
+def ready(url: str) -> bool:
+    try:
+        urllib.request.urlopen(f"{url}/health/ready", timeout=5).close()  # noqa: S310
+    except OSError:
+        return False
+    return True
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -60,6 +72,35 @@ def test_two_at_once_on_one_new_database_both_run(data: Path, port: int) -> None
         run.process.send_signal(signal.SIGTERM)
 
     assert [run.wait() for run in runs] == [0, 0]
+    assert not database_answers(server)
+
+
+def test_a_stop_while_another_one_prepares_the_database_is_heard(
+    data: Path, port: int, database_url: str
+) -> None:
+    asked = "SELECT count(*) FROM pg_stat_activity WHERE query = %s AND pid <> pg_backend_pid()"
+    with psycopg.connect(database_url) as another, psycopg.connect(database_url, autocommit=True) as judge:
+        another.execute(TRY_LOCK)
+        run = Run(data, port, DATABASE_URL=database_url)
+        wait_for(lambda: judge.execute(asked, ["ROLLBACK"]).fetchone() != (0,), what="its turn")
+        run.process.send_signal(signal.SIGTERM)
+        assert run.output() == "Stopped.\n"
+    assert run.process.returncode == 0
+
+
+def test_a_postgresql_that_is_killed_is_started_again(data: Path, port: int) -> None:
+    server = project_server(data)
+    run = Run(data, port)
+    run.wait_until_up()
+    postmaster = int((server.cluster / "postmaster.pid").read_text().split("\n", 1)[0])
+
+    os.kill(postmaster, signal.SIGKILL)
+    wait_for(lambda: "started again" in run.text(), what="the sentence")
+    wait_for(lambda: ready(run.url), what="web that reaches the database")
+    run.process.send_signal(signal.SIGTERM)
+
+    assert "PostgreSQL had died and was started again" in run.output()
+    assert run.process.returncode == 0
     assert not database_answers(server)
 
 

@@ -1,7 +1,8 @@
 """The log at the desk: browsed by keys alone, searched by ids, one stream with its states, one request with what it caused."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
+from html import unescape
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -11,6 +12,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import Settings
 
 from eventsource_app.admin import event_search, stream_page
 from eventsource_app.admin.correlation_page import tree
@@ -18,6 +20,7 @@ from eventsource_app.aggregates import replay
 from eventsource_app.models import Checkpoint, DeadLetter, Event, Snapshot
 from orders.commands import PlaceOrder, ShipOrder
 from orders.services import place_order, ship_order
+from projections.models import OrderSummary
 from tests.integration.desk import said, staff, text
 
 pytestmark = pytest.mark.django_db
@@ -58,7 +61,50 @@ def stream_address(order_id: UUID, aggregate_type: str = "Order") -> str:
     return reverse("admin:eventsource_app_event_stream", args=[aggregate_type, order_id])
 
 
+# Names
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\rb", "a\u2028b", "a/b", "//", " ", "a?b#c%2f"])
+def test_a_stream_is_found_whatever_its_type_is_called(desk: Client, name: str) -> None:
+    """The log keeps any text as a type: one event must not take the pages from all others."""
+    order_id = uuid4()
+    event(7, aggregate_type=name, aggregate_id=order_id)
+    assert stream_address(order_id, name) in unescape(text(desk.get(reverse(LIST))))
+    assert desk.get(stream_address(order_id, name)).context["page"].stream.aggregate_type == name
+
+
 # Browsing
+
+
+@pytest.mark.parametrize(
+    ("zone", "at"), [("Asia/Tokyo", "9999-12-31T23:59:59"), ("America/Los_Angeles", "0001-01-01T00:00:00")]
+)
+def test_a_time_that_the_sites_zone_has_not_breaks_no_page(
+    client: Client, settings: Settings, zone: str, at: str
+) -> None:
+    settings.TIME_ZONE = zone
+    time = datetime.fromisoformat(f"{at}Z")
+    order_id = uuid4()
+    event(7, aggregate_id=order_id, occurred_at=time, recorded_at=time, correlation_id="c")
+    OrderSummary.objects.create(
+        order_id=order_id, customer_id="a", total=1, status="created", version=1, position=7, created_position=7,
+        created_at=time,
+    )  # fmt: skip
+    letter = DeadLetter.objects.create(
+        subscription="orders", position=7, aggregate_type="B", aggregate_id=order_id, event_type="A",
+        event_id=uuid4(), slot=0,
+    )  # fmt: skip
+    desk = staff(client, "view_event", "view_deadletter", "view_ordersummary")
+    for address in (
+        reverse(LIST),
+        reverse("admin:eventsource_app_event_change", args=[7]),
+        stream_address(order_id, "B"),
+        f"{reverse('admin:eventsource_app_event_correlation')}?id=c",
+        reverse("admin:eventsource_app_deadletter_change", args=[letter.pk]),
+        reverse("admin:projections_ordersummary_changelist"),
+        reverse("admin:projections_ordersummary_change", args=[order_id]),
+    ):
+        assert f"{at.replace('T', ' ')} UTC" in text(desk.get(address))
 
 
 def test_pages_are_newest_first_and_lead_back_and_forth(

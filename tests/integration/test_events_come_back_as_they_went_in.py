@@ -3,11 +3,13 @@
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import connection
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from eventsource_app.events import DomainEvent, EventRegistry, register_event
 from eventsource_app.store import EventStore, ExpectedVersion, StreamId
@@ -93,3 +95,29 @@ def test_any_time_whatever_the_sessions_zone(zone: str, moment: datetime) -> Non
     for recorded in (*a_store().read_stream(stream), *a_store().read_all()):
         assert (recorded.event.occurred_at, recorded.recorded_at.tzinfo) == (moment, UTC)
     assert accounts().load(stream.aggregate_id).version == 1
+
+
+class Session(BaseModel):
+    device: str
+
+
+@register_event(registry=registry)
+class Asked(DomainEvent):
+    """Demands of its envelope what others may leave out."""
+
+    aggregate_type: str = "Gauge"
+    actor_id: str
+    correlation_id: str
+    causation_id: UUID
+    metadata: Session  # type: ignore[assignment]
+
+
+@pytest.mark.django_db
+def test_a_class_may_demand_what_the_envelope_leaves_open() -> None:
+    event = Asked(
+        aggregate_id=uuid4(), aggregate_version=1, actor_id="Ada", correlation_id="c", causation_id=uuid4(),
+        metadata=Session(device="phone"),
+    )  # fmt: skip
+    store, stream = EventStore(registry=registry), StreamId("Gauge", event.aggregate_id)
+    store.append(stream, [event], ExpectedVersion.NO_STREAM)
+    assert [recorded.event for recorded in store.read_stream(stream)] == [event]

@@ -4,12 +4,14 @@ from collections.abc import Callable
 from uuid import UUID, uuid4
 
 import pytest
-from django.db import close_old_connections, connection
+from django.db import close_old_connections, connection, transaction
 from pytest_django import DjangoDbBlocker
 
 from eventsource_app.store import ExpectedVersion, StreamId
 from eventsource_app.store.notifications import connect
-from tests.builders import ACCOUNT, a_store, a_stream, accounts, paid_in
+from eventsource_app.store.session import kept_cursor
+from eventsource_app.store.text_cursor import RawTextCursor, TextCursor
+from tests.builders import ACCOUNT, a_store, a_stream, accounts, paid_in, payments
 from tests.round_trips import round_trips
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -63,6 +65,19 @@ def test_it_is_tried_once_in_a_request(account_id: UUID) -> None:
     append()
     close_old_connections()
     assert [round_trips(append) for _ in range(3)] == [2, 1, 1]
+
+
+def test_a_cursor_that_is_kept_keeps_no_result() -> None:
+    """A few large events would stay in memory until the connection's next statement of that kind."""
+    stream = a_stream()
+    a_store().append(stream, payments(stream, 3), ExpectedVersion.NO_STREAM)
+    with transaction.atomic():
+        assert len(a_store().read_stream(stream)) == len(a_store().read_all()) == 3
+        for kind in (RawTextCursor, TextCursor):
+            result = kept_cursor(connection.connection, kind).pgresult
+            assert result is not None
+            assert result.ntuples == 0
+        assert len(a_store().read_stream(stream)) == len(a_store().read_all()) == 3
 
 
 def test_a_test_without_a_database_is_refused_an_open_one_too(django_db_blocker: DjangoDbBlocker) -> None:

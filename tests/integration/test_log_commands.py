@@ -55,6 +55,27 @@ def _truncate() -> None:
         cursor.execute("TRUNCATE eventsource_app_event")
 
 
+# -- a database where the log cannot be read
+
+
+@pytest.mark.parametrize("command", [("verify_events",), ("export_events", "-")])
+def test_a_user_whose_transactions_are_serializable_is_told_in_a_sentence(
+    log: bytes, command: tuple[str, ...]
+) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_isolation TO serializable")
+    try:
+        error = _refused(*command)
+    finally:
+        connection.close()
+    assert error.returncode == 1
+    assert (
+        "'default' cannot be read (The event feed reads at READ COMMITTED only, not at SERIALIZABLE"
+        in str(error)
+    )
+    assert "manage.py check --database default" in str(error)
+
+
 # -- pipes, devices, links
 
 

@@ -1,9 +1,9 @@
 """What people read: numbers, durations and states in words."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from django.utils.timezone import now
+from django.utils.timezone import now, override
 
 from eventsource_app.admin import wording
 
@@ -25,6 +25,24 @@ def test_times() -> None:
     assert wording.ago(None) == "–"
     assert wording.ago(now() - timedelta(minutes=5)) == "5 min ago"
     assert wording.ago(now() + timedelta(minutes=5)) == "0 s ago"  # another clock
+
+
+@pytest.mark.parametrize(
+    ("zone", "value", "said"),
+    [
+        ("UTC", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), "9999-12-31 23:59:59"),
+        ("Asia/Tokyo", datetime(2026, 1, 1, 20, tzinfo=UTC), "2026-01-02 05:00:00"),
+        ("Asia/Tokyo", datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC), "9999-12-31 23:59:59 UTC"),
+        ("Asia/Tokyo", datetime(2026, 1, 1, 20), "2026-01-01 20:00:00"),  # noqa: DTZ001 - where USE_TZ is off
+        ("America/Los_Angeles", datetime(1, 1, 1, tzinfo=UTC), "0001-01-01 00:00:00 UTC"),
+        ("UTC", None, "–"),
+    ],
+)
+def test_a_time_is_the_sites_unless_its_calendar_has_none(
+    zone: str, value: datetime | None, said: str
+) -> None:
+    with override(zone):
+        assert wording.moment(value) == said
 
 
 def test_a_word_without_a_colour_is_plain() -> None:

@@ -1,9 +1,12 @@
 """The registry: one class per event type, and an error that names the type where there is none or another."""
 
-from typing import Any
+from datetime import date
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal, NewType
+from uuid import UUID
 
 import pytest
-from pydantic import BaseModel
+from pydantic import UUID4, BaseModel, Field, PastDatetime, PositiveInt
 
 from eventsource_app.events import (
     DomainEvent,
@@ -70,6 +73,61 @@ def test_what_the_log_cannot_keep_is_refused_with_the_class(declared: dict[str, 
     )
     with pytest.raises(InvalidEventTypeError, match=sentence):
         EventRegistry().register(impossible)
+
+
+class Person(BaseModel):
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("field", "declared", "shown"),
+    [
+        ("actor_id", int | None, r"int \| None, and the log keeps a str there"),
+        ("actor_id", Annotated[int, Field(ge=1)] | None, "int.*, and the log keeps a str there"),
+        ("actor_id", Person | None, r"Person \| None, and the log keeps a str there"),
+        ("actor_id", list[str], "list.*, and the log keeps a str there"),
+        ("correlation_id", UUID | None, r"UUID \| None, and the log keeps a str there"),
+        ("causation_id", str | None, r"str \| None, and the log keeps a UUID there"),
+        ("event_id", str, "str, and the log keeps a UUID there"),
+        ("occurred_at", date, "date, and the log keeps a datetime there"),
+        ("aggregate_version", Literal["1"], "Literal.*, and the log keeps a int there"),
+    ],
+)
+def test_an_envelope_field_of_another_type_is_refused_with_the_class(
+    field: str, declared: Any, shown: str
+) -> None:
+    impossible = type("Impossible", (Closed,), {"__annotations__": {field: declared}, "__module__": __name__})
+    with pytest.raises(InvalidEventTypeError, match=rf"\.Impossible declares {field} as .*{shown}"):
+        EventRegistry().register(impossible)
+
+
+Actor = NewType("Actor", str)
+
+
+class Door(StrEnum):
+    FRONT = "front"
+
+
+class Narrowed(DomainEvent):
+    """Each says more of what the envelope keeps, and nothing else."""
+
+    aggregate_type: Literal["Door"] = "Door"
+    aggregate_id: UUID4
+    aggregate_version: PositiveInt
+    occurred_at: PastDatetime
+    correlation_id: Door | None = None
+    actor_id: Actor | Annotated[str, Field(pattern="^robot-")]
+    causation_id: UUID
+    metadata: Person  # type: ignore[assignment]
+
+
+class Constant(DomainEvent):
+    aggregate_type: ClassVar[str] = "Door"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("event_class", [Narrowed, Constant])
+def test_an_envelope_field_may_be_narrowed(event_class: type[DomainEvent]) -> None:
+    assert EventRegistry().register(event_class) is event_class
 
 
 def test_a_type_that_is_taken_is_named_with_both_classes() -> None:

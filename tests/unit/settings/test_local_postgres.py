@@ -75,6 +75,15 @@ def test_the_last_user_stops_it_and_the_data_stays(server: Server) -> None:
         assert connection.execute("SELECT answer FROM kept").fetchone() == (42,)
 
 
+def test_a_port_that_the_environment_names_is_another_servers(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PGPORT, as they have it who run a PostgreSQL of their own."""
+    monkeypatch.setenv("PGPORT", "6000")
+    with attached(server) as url, psycopg.connect(url) as connection:
+        assert connection.info.port == 5432
+
+
 def test_two_that_start_at_once_share_one_server(server: Server) -> None:
     users = [start_user(server) for _ in range(2)]
     assert [url_of(user) for user in users] == [server.url(), server.url()]
