@@ -47,7 +47,7 @@ class Command(BaseCommand):
         listing.add_argument("--all", action="store_true", help="those that ended too")
         listing.add_argument("--json", action="store_true")
         revoke = verbs.add_parser("revoke", help="end a token, by its prefix, or all of a name")
-        revoke.add_argument("token", metavar="NAME|PREFIX")
+        revoke.add_argument("token", metavar="NAME|PREFIX", help="as `list` shows them")
 
     def handle(self, *_arguments: Any, **options: Any) -> None:
         try:

@@ -57,8 +57,20 @@ class Command(DatabaseCommand):
             action=BooleanOptionalAction,
             help="start anew when the code changes (default: with DEBUG)",
         )
-        parser.add_argument("--shutdown-timeout", type=_seconds, default=None, metavar="S")
-        parser.add_argument("--drain-timeout", type=_seconds, default=None, metavar="S")
+        parser.add_argument(
+            "--shutdown-timeout",
+            type=_seconds,
+            default=None,
+            metavar="S",
+            help="seconds for a whole graceful stop (default: EVENTSOURCE['SHUTDOWN_TIMEOUT'], else 60)",
+        )
+        parser.add_argument(
+            "--drain-timeout",
+            type=_seconds,
+            default=None,
+            metavar="S",
+            help="seconds of it for the batches that run (default: EVENTSOURCE['DRAIN_TIMEOUT'], else 30)",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
