@@ -57,6 +57,11 @@ class Command(BaseCommand):
 
     def _create(self, options: dict[str, Any]) -> None:
         scopes, known = options["scope"] or known_scopes(), known_scopes()
+        if not known:
+            raise CommandError(
+                "No operation of this project's API asks for a scope, so a token would open nothing; "
+                'give one auth=requires("…") of eventsource_app.http.callers first.'
+            )
         if strange := sorted(set(scopes) - set(known)):
             raise CommandError(
                 f"There is no scope {strange[0]!r}; there are {', '.join(known)}.", returncode=2
