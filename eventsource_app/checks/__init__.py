@@ -6,6 +6,7 @@ from eventsource_app.checks.configuration import (
     check_database,
     check_pool,
     check_setting_keys,
+    check_time_zones,
 )
 from eventsource_app.checks.production import check_production
 from eventsource_app.checks.promises import check_append_only, check_isolation, check_sequence
@@ -20,4 +21,5 @@ __all__ = [
     "check_production",
     "check_sequence",
     "check_setting_keys",
+    "check_time_zones",
 ]

@@ -80,3 +80,17 @@ def check_database(app_configs: Apps, **_: Any) -> list[checks.CheckMessage]:
         for alias in connections
         if connections[alias].vendor != "postgresql" and router.allow_migrate(alias, "eventsource_app")
     ]
+
+
+@checks.register
+def check_time_zones(app_configs: Apps, **_: Any) -> list[checks.CheckMessage]:
+    """W001: the log keeps UTC either way, but what is told of rows would be local and would not say so."""
+    if settings.USE_TZ:
+        return []
+    return [
+        checks.Warning(
+            f"USE_TZ is off, so times in /health, in commands and in the admin are of {settings.TIME_ZONE} and carry no zone.",
+            hint="Set USE_TZ = True.",
+            id="eventsource_app.W001",
+        )
+    ]

@@ -40,6 +40,7 @@ def test_a_migrated_database_is_fine() -> None:
         checks.check_database,
         checks.check_pool,
         checks.check_setting_keys,
+        checks.check_time_zones,
     ):
         assert found(check) == []
 
@@ -106,6 +107,12 @@ def test_a_log_on_a_database_that_is_not_there(settings: Any) -> None:
 def test_a_pool_beside_persistent_connections(settings: Any) -> None:
     settings.DATABASES = {"default": {"OPTIONS": {"pool": True}, "CONN_MAX_AGE": 60}}
     assert found(checks.check_pool) == ["eventsource_app.E003"]
+
+
+def test_times_without_a_zone(settings: Any) -> None:
+    settings.USE_TZ = False
+    (message,) = checks.check_time_zones(None)
+    assert (message.id, message.hint) == ("eventsource_app.W001", "Set USE_TZ = True.")
 
 
 def test_a_misspelt_setting(settings: Any) -> None:
