@@ -7,8 +7,10 @@ from django.apps import AppConfig
 from django.conf import settings
 from django.core import checks
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections, router
 
 from eventsource_app.http.config import api_config
+from eventsource_app.store.session import log_database
 
 KNOWN_KEYS: Final = frozenset({
     "SUBSCRIPTIONS", "HEALTH", "MAX_EVENT_BYTES", "ERROR_CALLBACKS", "SHUTDOWN_TIMEOUT", "DRAIN_TIMEOUT",
@@ -55,3 +57,40 @@ def check_api(app_configs: Apps, **_: Any) -> list[checks.CheckMessage]:
     except ImproperlyConfigured as error:
         return [checks.Error(str(error), id="eventsource_app.E005")]
     return []
+
+
+@checks.register
+def check_database(app_configs: Apps, **_: Any) -> list[checks.CheckMessage]:
+    """E007: a log has a database, and that is PostgreSQL; elsewhere a migration would stop in the middle."""
+    if log_database() not in connections:
+        return [
+            checks.Error(
+                f"EVENTSOURCE['DATABASE'] is {log_database()!r}, which DATABASES does not have.",
+                hint=f"Use one of {', '.join(connections)}.",
+                id="eventsource_app.E007",
+            )
+        ]
+    return [
+        checks.Error(
+            f"Database {alias!r} is {connections[alias].vendor}, and the log's tables would be made there.",
+            hint="Use PostgreSQL, or keep the log on an alias that is: EVENTSOURCE['DATABASE'] and a LogRouter "
+            "(eventsource_app.store.routing) in DATABASE_ROUTERS.",
+            id="eventsource_app.E007",
+        )
+        for alias in connections
+        if connections[alias].vendor != "postgresql" and router.allow_migrate(alias, "eventsource_app")
+    ]
+
+
+@checks.register
+def check_time_zones(app_configs: Apps, **_: Any) -> list[checks.CheckMessage]:
+    """W001: the log keeps UTC either way, but what is told of rows would be local and would not say so."""
+    if settings.USE_TZ:
+        return []
+    return [
+        checks.Warning(
+            f"USE_TZ is off, so times in /health, in commands and in the admin are of {settings.TIME_ZONE} and carry no zone.",
+            hint="Set USE_TZ = True.",
+            id="eventsource_app.W001",
+        )
+    ]

@@ -9,6 +9,7 @@ from typing import Any, Final
 from ninja import NinjaAPI
 from ninja.openapi.schema import OpenAPISchema
 
+from eventsource_app.http.api_errors import install_error_handlers
 from eventsource_app.http.etag import etag
 from eventsource_app.http.idempotency import HEADER, MAX_KEY_LENGTH
 from eventsource_app.http.problem import CONTENT_TYPE, DATABASE_AWAY
@@ -118,7 +119,11 @@ SECURITY_SCHEMES: Final[dict[str, Any]] = {
 
 
 class DescribedAPI(NinjaAPI):
-    """A ``NinjaAPI`` whose description is complete."""
+    """A ``NinjaAPI`` whose description is complete, and that answers the engine's refusals as it is described."""
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        install_error_handlers(self, {})
 
     def get_openapi_schema(self, **arguments: Any) -> OpenAPISchema:
         schema = super().get_openapi_schema(**arguments)
@@ -145,7 +150,7 @@ def _complete(operation: dict[str, Any], method: str, path: str, schemas: dict[s
     operation["security"] = SECURITY
     if is_command:
         operation["parameters"] = [*operation["parameters"], *COMMAND_PARAMETERS]
-        _add_example(operation["requestBody"], schemas)
+        _add_example(operation.get("requestBody", {}), schemas)
 
 
 def _problem(status: int, path: str) -> dict[str, Any]:

@@ -6,22 +6,34 @@ if tracing.spans is not None and self.enable_tracing:
 
 import logging
 
+from django.core.exceptions import ImproperlyConfigured
+
 from eventsource_app.observability.spans import Spans
 
 # Set by `set_up`; None is no tracing.
 spans: Spans | None = None
 
 
-def set_up(endpoint: str | None, service_name: str, service_version: str) -> None:
-    """Export spans to an OTLP collector, if there is an ``endpoint``; raises ``ImproperlyConfigured`` for a wrong one.
+def set_up(
+    endpoint: str | None = None, service_name: str = "eventsource-app", service_version: str = "1.0.0"
+) -> None:
+    """Export spans to an OTLP collector, if there is an ``endpoint``.
+
+    Raises ``ImproperlyConfigured`` for a wrong one, and where OpenTelemetry is not installed.
 
     In a web process before the application is loaded: the request's spans come from a middleware that is put in then.
     """
     global spans
     if endpoint and spans is None:
-        from eventsource_app.observability import otlp  # only now: it imports OpenTelemetry
+        try:
+            from eventsource_app.observability import otlp  # only now: it imports OpenTelemetry
 
-        spans = otlp.start(endpoint, service_name, service_version)
+            spans = otlp.start(endpoint, service_name, service_version)
+        except ModuleNotFoundError as error:
+            raise ImproperlyConfigured(
+                f"Traces are to go to {endpoint}, but {error.name} is not installed: "
+                "install eventsource-app[tracing], or leave the endpoint empty."
+            ) from error
 
 
 class TraceFilter(logging.Filter):

@@ -3,33 +3,41 @@
 from typing import Any
 
 from django import template
-
-from eventsource_app.admin import wording
-from eventsource_app.admin.home import Home, home
-from eventsource_app.admin.readonly import pretty_json
+from django.apps import apps
 
 register = template.Library()
 
-for spoken in (
-    wording.number,
-    wording.rate,
-    wording.duration,
-    wording.ago,
-    wording.moment,
-    wording.tone,
-    wording.words,
-):
-    register.filter(spoken.__name__, spoken)
-register.filter("json_text", pretty_json)
-register.filter("json_inline", wording.json_inline)
 
-
-@register.filter
 def as_list(value: Any) -> list[Any]:
     return [value]
 
 
-@register.simple_tag(takes_context=True)
-def desk_home(context: template.Context) -> Home | None:
+def desk_home(context: template.Context) -> Any:
     """Return what the start page leads with, for the user who looks."""
+    from eventsource_app.admin.home import home
+
     return home(context["request"].user)
+
+
+def _register_all() -> None:
+    from eventsource_app.admin import readonly, wording
+
+    for spoken in (
+        wording.number,
+        wording.rate,
+        wording.duration,
+        wording.ago,
+        wording.moment,
+        wording.tone,
+        wording.words,
+        wording.json_inline,
+        as_list,
+    ):
+        register.filter(spoken.__name__, spoken)
+    register.filter("json_text", readonly.pretty_json)
+    register.simple_tag(desk_home, takes_context=True)
+
+
+# Django imports the tags of every app before each command, also where there is no admin and so no desk.
+if apps.is_installed("django.contrib.admin"):
+    _register_all()

@@ -65,6 +65,17 @@ def ask(
         return response.status, response.headers, response.read().decode()
 
 
+def test_a_project_without_the_admin_has_everything_but_the_desk(
+    process_environment: dict[str, str], events_url: str
+) -> None:
+    environment = process_environment | {
+        "DATABASE_URL": events_url,
+        "DJANGO_SETTINGS_MODULE": "tests.acceptance.no_admin_settings",
+    }
+    for command in (["check"], ["migrate"], ["run_subscriptions", "--until-caught-up"], ["verify_events"]):
+        run(environment, *command)
+
+
 def test_the_log_and_its_read_models_live_on_an_alias_of_their_own(
     process_environment: dict[str, str], events_url: str, gunicorn: Gunicorn, manage: Manage, port: int
 ) -> None:

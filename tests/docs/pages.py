@@ -1,4 +1,8 @@
-"""Runs the Python blocks of a page, in order and in one namespace, and then the tests that they define."""
+"""Runs the Python blocks of a page in order, and then the tests that they define.
+
+A block whose first line names a file is that file, as a reader would copy it: a module of its own, which must import what
+it uses. The others share one namespace, which has the names of all blocks before them.
+"""
 
 import inspect
 import re
@@ -24,6 +28,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FIXTURES = {"caught_up": run_to_caught_up}
 Class = TypeVar("Class")
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+FILE = re.compile(r"# (\w+)/(\w+)\.py\b")
 
 
 def run_page(page: Path, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -33,14 +38,34 @@ def run_page(page: Path, monkeypatch: pytest.MonkeyPatch) -> int:
     text = page.read_text(encoding="utf-8")
     blocks = list(BLOCK.finditer(text))
     with _own_registries(monkeypatch), _own_models():
+        modules = [module]
         for block in blocks:
+            place = _file(block.group(1), monkeypatch) or module
             lines_before = text.count("\n", 0, block.start(1))
             code = compile("\n" * lines_before + block.group(1), str(page), "exec")
-            exec(code, vars(module))  # noqa: S102 - our own pages
-            _make_tables(module)
-        for test in _tests(module):
+            exec(code, vars(place))  # noqa: S102 - our own pages
+            _make_tables(place)
+            if place is not module:
+                modules.append(place)
+                vars(module).update(_names(place))
+        for test in [test for each in modules for test in _tests(each)]:
             _run_test(test)
     return len(blocks)
+
+
+def _file(code: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType | None:
+    """Return the module that the block is, where its first line names one."""
+    named = FILE.match(code)
+    if named is None:
+        return None
+    module = ModuleType(".".join(named.groups()))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    return module
+
+
+def _names(module: ModuleType) -> dict[str, object]:
+    """What the later blocks know of a file; its tests are run as its own."""
+    return {name: value for name, value in vars(module).items() if not name.startswith(("__", "test_"))}
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 
-from eventsource_app.http import tokens
+from eventsource_app.http import callers, tokens
 from eventsource_app.http.tokens import (
     Principal,
     TokenError,
@@ -338,6 +338,17 @@ def test_a_made_up_session_is_401(key: str) -> None:
     browser = Client(raise_request_exception=False)
     browser.cookies["sessionid"] = key
     assert_problem(browser.get("/orders"), 401)
+
+
+# A project without an API
+
+
+@pytest.mark.parametrize("arguments", [(), ("--scope", "orders:read")])
+def test_a_token_that_would_open_nothing(monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
+    monkeypatch.setattr(callers, "_scopes", set())
+    with pytest.raises(CommandError, match=r"No operation .* asks for a scope"):
+        make("create", "shop", *arguments)
+    assert ApiToken.objects.count() == 0
 
 
 # The admin

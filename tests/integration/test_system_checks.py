@@ -4,10 +4,23 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.utils import ConnectionHandler
 
 from eventsource_app import checks
+from eventsource_app.checks import configuration
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def configured(monkeypatch: pytest.MonkeyPatch) -> ConnectionHandler:
+    """Two databases that nobody connects to: SQLite by default, and PostgreSQL."""
+    handler = ConnectionHandler({
+        "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"},
+        "events": {"ENGINE": "django.db.backends.postgresql", "NAME": "events"},
+    })  # fmt: skip
+    monkeypatch.setattr(configuration, "connections", handler)
+    return handler
 
 
 def found(check: Any) -> list[str | None]:
@@ -24,8 +37,10 @@ def test_a_migrated_database_is_fine() -> None:
         checks.check_sequence,
         checks.check_append_only,
         checks.check_isolation,
+        checks.check_database,
         checks.check_pool,
         checks.check_setting_keys,
+        checks.check_time_zones,
     ):
         assert found(check) == []
 
@@ -68,9 +83,36 @@ def test_an_unmigrated_database_is_not_an_error_yet() -> None:
     assert found(checks.check_sequence) == []
 
 
+def test_a_log_on_another_kind_of_database(settings: Any, configured: ConnectionHandler) -> None:
+    settings.DATABASE_ROUTERS = []
+    (message,) = checks.check_database(None)
+    assert message.id == "eventsource_app.E007"
+    assert message.msg.startswith("Database 'default' is sqlite,")
+
+
+def test_another_kind_of_database_beside_the_logs(settings: Any, configured: ConnectionHandler) -> None:
+    settings.EVENTSOURCE = {**settings.EVENTSOURCE, "DATABASE": "events"}
+    settings.DATABASE_ROUTERS = ["eventsource_app.store.routing.LogRouter"]
+    assert found(checks.check_database) == []
+
+
+def test_a_log_on_a_database_that_is_not_there(settings: Any) -> None:
+    settings.EVENTSOURCE = {**settings.EVENTSOURCE, "DATABASE": "evnets"}
+    (message,) = checks.check_database(None)
+    assert message.id == "eventsource_app.E007"
+    assert "'evnets'" in message.msg
+    assert message.hint == "Use one of default."
+
+
 def test_a_pool_beside_persistent_connections(settings: Any) -> None:
     settings.DATABASES = {"default": {"OPTIONS": {"pool": True}, "CONN_MAX_AGE": 60}}
     assert found(checks.check_pool) == ["eventsource_app.E003"]
+
+
+def test_times_without_a_zone(settings: Any) -> None:
+    settings.USE_TZ = False
+    (message,) = checks.check_time_zones(None)
+    assert (message.id, message.hint) == ("eventsource_app.W001", "Set USE_TZ = True.")
 
 
 def test_a_misspelt_setting(settings: Any) -> None:

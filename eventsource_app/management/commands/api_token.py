@@ -47,7 +47,7 @@ class Command(BaseCommand):
         listing.add_argument("--all", action="store_true", help="those that ended too")
         listing.add_argument("--json", action="store_true")
         revoke = verbs.add_parser("revoke", help="end a token, by its prefix, or all of a name")
-        revoke.add_argument("token", metavar="NAME|PREFIX")
+        revoke.add_argument("token", metavar="NAME|PREFIX", help="as `list` shows them")
 
     def handle(self, *_arguments: Any, **options: Any) -> None:
         try:
@@ -57,6 +57,11 @@ class Command(BaseCommand):
 
     def _create(self, options: dict[str, Any]) -> None:
         scopes, known = options["scope"] or known_scopes(), known_scopes()
+        if not known:
+            raise CommandError(
+                "No operation of this project's API asks for a scope, so a token would open nothing; "
+                'give one auth=requires("…") of eventsource_app.http.callers first.'
+            )
         if strange := sorted(set(scopes) - set(known)):
             raise CommandError(
                 f"There is no scope {strange[0]!r}; there are {', '.join(known)}.", returncode=2

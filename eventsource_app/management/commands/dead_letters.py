@@ -34,11 +34,19 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("verb", choices=["list", "show", "retry", "discard"])
-        parser.add_argument("id", nargs="?", type=int, metavar="ID")
-        parser.add_argument("--subscription", metavar="NAME")
-        parser.add_argument("--aggregate", type=UUID, metavar="ID")
-        parser.add_argument("--all", action="store_true")
-        parser.add_argument("--reason", default="", metavar="TEXT")
+        parser.add_argument(
+            "id", nargs="?", type=int, metavar="ID", help="of a dead letter, as `list` shows it first"
+        )
+        parser.add_argument("--subscription", metavar="NAME", help="only those of this subscription")
+        parser.add_argument("--aggregate", type=UUID, metavar="ID", help="only those of this aggregate")
+        parser.add_argument(
+            "--all",
+            action="store_true",
+            help="list: closed ones too; retry: all open ones of the subscription",
+        )
+        parser.add_argument(
+            "--reason", default="", metavar="TEXT", help="why it is discarded, for the record"
+        )
         parser.add_argument("--json", action="store_true", help="one JSON document")
 
     def handle(self, *_arguments: Any, verb: str, **options: Any) -> None:

@@ -11,7 +11,10 @@ from eventsource_app.subscriptions.pruning import DEFAULT_DAYS, prune
 
 
 class Command(LogCommand):
-    help = "Deletes what nobody needs any more: closed dead letters, heartbeats of processes that went, idempotency keys after 24 hours, ended API tokens."
+    help = (
+        "Deletes what nobody needs any more: closed dead letters, heartbeats of processes that went, samples of partitions "
+        "that are gone, idempotency keys after 24 hours, idle throttles, ended API tokens. Events are never deleted."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)

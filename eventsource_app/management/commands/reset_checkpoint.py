@@ -18,7 +18,13 @@ class Command(OperatorCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         parser.add_argument("name", metavar="NAME")
-        parser.add_argument("--to", type=int, required=True, metavar="POSITION")
+        parser.add_argument(
+            "--to",
+            type=int,
+            required=True,
+            metavar="POSITION",
+            help="the last position that counts as handled",
+        )
         parser.add_argument("--yes", "--no-input", action="store_true", dest="agreed", help="do not ask")
 
     def handle(self, *_arguments: Any, **options: Any) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 
 from eventsource_app.management.autoreload import REASON, CodeWatcher, restart
@@ -57,13 +58,28 @@ class Command(DatabaseCommand):
             action=BooleanOptionalAction,
             help="start anew when the code changes (default: with DEBUG)",
         )
-        parser.add_argument("--shutdown-timeout", type=_seconds, default=None, metavar="S")
-        parser.add_argument("--drain-timeout", type=_seconds, default=None, metavar="S")
+        parser.add_argument(
+            "--shutdown-timeout",
+            type=_seconds,
+            default=None,
+            metavar="S",
+            help="seconds for a whole graceful stop (default: EVENTSOURCE['SHUTDOWN_TIMEOUT'], else 60)",
+        )
+        parser.add_argument(
+            "--drain-timeout",
+            type=_seconds,
+            default=None,
+            metavar="S",
+            help="seconds of it for the batches that run (default: EVENTSOURCE['DRAIN_TIMEOUT'], else 30)",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             self._handle(options)
-        except ConfigurationError as error:  # a setting, a pin, the database's tables: for somebody to mend
+        except (
+            ConfigurationError,
+            ImproperlyConfigured,
+        ) as error:  # a setting, a pin, the database's tables: for somebody to mend
             raise CommandError(str(error)) from error
 
     def _handle(self, options: dict[str, Any]) -> None:
@@ -72,7 +88,7 @@ class Command(DatabaseCommand):
             log_pool({**option("POOL", {}), "processes": options["processes"]})
         if options["processes"] > 1:
             sys.exit(self._supervise(options))
-        tracing.set_up(**option("TRACING", {"endpoint": None, "service_name": "", "service_version": ""}))
+        tracing.set_up(**option("TRACING", {}))
         leave_pool(options["database"])
         manager = self._manager(options)
         for subscription in self._chosen(options["names"]):

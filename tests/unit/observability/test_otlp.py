@@ -1,6 +1,7 @@
 """Spans of OpenTelemetry: where they go, what they hold, and what they never hold."""
 
 import logging
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -26,6 +27,16 @@ def spans(exported: InMemorySpanExporter) -> Iterator[OtlpSpans]:
     provider.add_span_processor(SimpleSpanProcessor(exported))
     yield OtlpSpans(provider.get_tracer("test"))
     provider.shutdown()
+
+
+def test_without_opentelemetry_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "eventsource_app.observability.otlp")
+    monkeypatch.delattr("eventsource_app.observability.otlp")
+    monkeypatch.setitem(sys.modules, "opentelemetry", None)
+    with pytest.raises(
+        ImproperlyConfigured, match=r"opentelemetry.* not installed: install eventsource-app\[tracing"
+    ):
+        tracing.set_up("collector:4317")
 
 
 @pytest.mark.parametrize(
