@@ -43,7 +43,10 @@ def pgbouncer(database_url: str, port: int) -> Iterator[str]:
     parts = urlsplit(database_url)
     home, user = Path(mkdtemp(prefix="eventsource-pgbouncer-", dir="/var/tmp")), server_user()
     home.chmod(0o755)
-    configuration, sockets = home / "pgbouncer.ini", unquote(parts.netloc.rpartition("@")[2])
+    configuration, sockets = (
+        home / "pgbouncer.ini",
+        unquote(parts.netloc.rpartition("@")[2].rpartition(":")[0]),
+    )
     configuration.write_text(CONFIGURATION.format(sockets=sockets, port=port, home=home, sessions=SESSIONS))
     (home / "users.txt").write_text(f'"{parts.username}" ""\n')
     with (home / "pgbouncer.log").open("wb") as log:
