@@ -38,9 +38,8 @@ class SupervisorError(Exception):
 
 
 def say(text: str) -> None:
-    with suppress(
-        OSError
-    ):  # a terminal that was closed, a pipe that nobody reads: there is still all to stop
+    # A terminal that was closed, a pipe that nobody reads: there is still all to stop.
+    with suppress(OSError):
         print(text, file=sys.stderr, flush=True)  # noqa: T201 -- for the person at the terminal
 
 

@@ -90,6 +90,14 @@ def accounts(
     )
 
 
+def open_account() -> UUID:
+    """Store an account with its first event; return its id."""
+    account = accounts().create_new(uuid4())
+    account.open("Ada")
+    accounts().save(account)
+    return account.aggregate_id
+
+
 def paid_in(stream: StreamId, version: int = 1, **fields: Any) -> MoneyPaidIn:
     """One event at ``version`` of the stream."""
     return MoneyPaidIn(**{**_place(stream, version), "amount": Decimal(version), **fields})

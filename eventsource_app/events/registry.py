@@ -120,7 +120,7 @@ class EventRegistry:
 
 def _check_declared(event_class: type[DomainEvent], event_type: object, schema_version: object) -> None:
     name = f"{event_class.__module__}.{event_class.__qualname__}"
-    if not isinstance(event_type, str) or not is_storable_name(event_type):
+    if not is_storable_name(event_type):
         raise InvalidEventTypeError(
             f"{name} has event_type {event_type!r}; it must have 1 to {MAX_NAME_LENGTH} characters, none of them NUL."
         )

@@ -81,8 +81,7 @@ def interpreter_script() -> list[str]:
 def _answer(child: Child) -> int:
     """Return the exit status that a child adds to ours, as a shell has it."""
     status = 0 if child.awaits_restart else child.status or 0
-    if (
-        status == -signal.SIGTERM
-    ):  # our own, before it had begun to listen for it, so it had not begun anything else
+    # Our own, before it had begun to listen for it, so it had not begun anything else.
+    if status == -signal.SIGTERM:
         return 0
     return 128 - status if status < 0 else status

@@ -156,9 +156,7 @@ def _insert_one(connection: BaseDatabaseWrapper, append: PreparedAppend) -> int 
 def _check_place(stream: StreamId, events: Sequence[DomainEvent], expected: ExpectedVersion) -> None:
     """Each event belongs to the stream, and, where the place is given, stands at its own version."""
     if not isinstance(stream.aggregate_id, UUID):
-        raise InvalidEventError(
-            f"The aggregate id of stream {stream} is a {type(stream.aggregate_id).__name__}; it must be a UUID."
-        )
+        raise InvalidEventError(stream.no_uuid())
     if not 1 <= len(stream.aggregate_type) <= MAX_NAME_LENGTH:
         raise InvalidEventError(
             f"An aggregate type has 1 to {MAX_NAME_LENGTH} characters, unlike {stream.aggregate_type!r}."

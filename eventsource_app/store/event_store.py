@@ -172,9 +172,7 @@ class EventStore:
         if "\0" in stream.aggregate_type:
             return []  # no stream can have such a name, and the driver would cut it off there
         if not isinstance(stream.aggregate_id, UUID):
-            raise TypeError(
-                f"The aggregate id of stream {stream} is a {type(stream.aggregate_id).__name__}; it must be a UUID."
-            )
+            raise TypeError(stream.no_uuid())
         params = (stream.aggregate_id.hex, stream.aggregate_type, *bounds)
         spans = tracing.spans if self.enable_tracing else None
         if spans is None:

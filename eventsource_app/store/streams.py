@@ -17,6 +17,11 @@ class StreamId:
     def __str__(self) -> str:
         return f"{self.aggregate_type} {self.aggregate_id}"
 
+    def no_uuid(self) -> str:
+        """Return the sentence for an id that is none."""
+        kind = type(self.aggregate_id).__name__
+        return f"The aggregate id of stream {self} is a {kind}; it must be a UUID."
+
 
 @dataclass(frozen=True, slots=True)
 class ExpectedVersion:

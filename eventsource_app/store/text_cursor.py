@@ -7,7 +7,7 @@ from psycopg.types.string import TextLoader
 from eventsource_app.store.session import Row
 
 
-def as_text(context: abc.AdaptContext) -> None:
+def _as_text(context: abc.AdaptContext) -> None:
     """Make a cursor return the text of ids and of JSON."""
     for type_name in ("uuid", "json", "jsonb"):
         context.adapters.register_loader(type_name, TextLoader)
@@ -18,7 +18,7 @@ class TextCursor(psycopg.Cursor[Row]):
 
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
         super().__init__(connection)
-        as_text(self)
+        _as_text(self)
 
 
 class RawTextCursor(psycopg.RawCursor[Row]):
@@ -26,4 +26,4 @@ class RawTextCursor(psycopg.RawCursor[Row]):
 
     def __init__(self, connection: psycopg.Connection[Row]) -> None:
         super().__init__(connection)
-        as_text(self)
+        _as_text(self)

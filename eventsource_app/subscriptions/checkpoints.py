@@ -12,7 +12,7 @@ from django.db import IntegrityError
 from eventsource_app.store.session import Row, execute, fetch_all, violated_constraint
 from eventsource_app.store.transaction_ends import NOTHING, Meanwhile, begin_with, commit_with
 from eventsource_app.subscriptions.errors import TransactionEndedError
-from eventsource_app.subscriptions.interruptions import LeaseLostError
+from eventsource_app.subscriptions.interruptions import LeaseLostError, NotRunningError
 
 LEASE_SECONDS: Final = 10.0
 
@@ -159,6 +159,11 @@ class LockedCheckpoint:
     state: str
     parked_generation: int
     partition_count: int
+
+    def check_running(self, subscription: str) -> None:
+        """Refuse to run a handler: none does after a pause or a stop has returned."""
+        if self.state != "running":
+            raise NotRunningError(subscription, self.state)
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,7 +42,6 @@ from eventsource_app.subscriptions.interruptions import (
     DeadLetterLimitError,
     Interruption,
     LetterClosedError,
-    NotRunningError,
     StoppedError,
     WorldError,
 )
@@ -296,8 +295,7 @@ class Delivery:
 
     def _lock(self) -> LockedCheckpoint:
         locked = checkpoints.lock(self._using, self._lease, self._ahead)
-        if locked.state != "running":
-            raise NotRunningError(self._subscription.name, locked.state)
+        locked.check_running(self._subscription.name)
         if locked.position != self.position:
             raise CheckpointMovedError(self._subscription.name, self.position, locked.position)
         self.know_parked(locked.parked_generation)

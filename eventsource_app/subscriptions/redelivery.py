@@ -34,7 +34,6 @@ from eventsource_app.subscriptions.interruptions import (
     CutShortError,
     Interruption,
     LeaseLostError,
-    NotRunningError,
     WorldError,
 )
 from eventsource_app.subscriptions.registry import Subscription
@@ -231,10 +230,9 @@ class Redelivery:
         return checkpoints.lock(self._using, self._lease)
 
     def _lock_to_run(self) -> LockedCheckpoint:
-        """The lock for a handler to run: after a pause has returned, none does."""
+        """The lock for a handler to run."""
         locked = self._lock()
-        if locked.state != "running":
-            raise NotRunningError(self._subscription.name, locked.state)
+        locked.check_running(self._subscription.name)
         return locked
 
     def _count(

@@ -151,9 +151,8 @@ def _drain(
     while after < target:
         page = store.read_feed(after, target, subscription.config.batch_size, feed_filter)
         delivery.deliver(Page(after, page.events, page.through, at_end=page.through >= target))
-        after = (
-            page.through
-        )  # the checkpoint may be before it, until a later page tells what a run of failures means
+        # The checkpoint may be before it, until a later page tells what a run of failures means.
+        after = page.through
 
 
 def _renewal(using: str, leases: list[Lease]) -> Callable[[], None]:

@@ -284,11 +284,8 @@ class Worker:
         try:
             self._session.open()
             checkpoints.renew(self._using, self.lease, self._lease_seconds)
-        except (
-            DatabaseError,
-            InterfaceError,
-        ):  # it is the database that is away; nobody else reaches it either
-            self._session.close()
+        except (DatabaseError, InterfaceError):
+            self._session.close()  # it is the database that is away; nobody else reaches it either
 
     def _wait(self, seconds: float) -> None:
         deadline = time.monotonic() + seconds

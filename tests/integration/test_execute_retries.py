@@ -20,17 +20,14 @@ from eventsource_app.store import (
     WrongExpectedVersionError,
 )
 from eventsource_app.store.notifications import connect
-from tests.builders import ACCOUNT, Account, AccountState, a_store, accounts, paid_in, registry
+from tests.builders import ACCOUNT, Account, AccountState, a_store, accounts, open_account, paid_in, registry
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
 def account_id() -> UUID:
-    account = accounts().create_new(uuid4())
-    account.open("Ada")
-    accounts().save(account)
-    return account.aggregate_id
+    return open_account()
 
 
 class InterruptedStore(EventStore):

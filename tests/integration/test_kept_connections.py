@@ -1,7 +1,7 @@
 """A connection that Django keeps open is used by the store as Django uses it: tried where it is to be tried, refused where it is refused."""
 
 from collections.abc import Callable
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from django.db import close_old_connections, connection, transaction
@@ -11,7 +11,7 @@ from eventsource_app.store import ExpectedVersion, StreamId
 from eventsource_app.store.notifications import connect
 from eventsource_app.store.session import kept_cursor
 from eventsource_app.store.text_cursor import RawTextCursor, TextCursor
-from tests.builders import ACCOUNT, a_store, a_stream, accounts, paid_in, payments
+from tests.builders import ACCOUNT, a_store, a_stream, accounts, open_account, paid_in, payments
 from tests.round_trips import round_trips
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -26,10 +26,7 @@ def _kept(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def account_id() -> UUID:
-    account = accounts().create_new(uuid4())
-    account.open("Ada")
-    accounts().save(account)
-    return account.aggregate_id
+    return open_account()
 
 
 def append() -> None:

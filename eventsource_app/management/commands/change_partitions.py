@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from django.core.management.base import CommandParser
 
-from eventsource_app.management.log_commands import interrupted, stopped_by_signals
 from eventsource_app.management.operating import OperatorCommand
+from eventsource_app.management.termination import interrupted, stopped_by_signals
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.subscriptions.repartitioning import change_partitions
 

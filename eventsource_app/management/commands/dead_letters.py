@@ -8,8 +8,8 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q, QuerySet
 
-from eventsource_app.management.log_commands import interrupted, stopped_by_signals
 from eventsource_app.management.operating import USAGE, OperatorCommand
+from eventsource_app.management.termination import interrupted, stopped_by_signals
 from eventsource_app.models import Checkpoint, DeadLetter
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore

@@ -10,8 +10,8 @@ from typing import Any, BinaryIO
 
 from django.core.management.base import CommandError, CommandParser
 
-from eventsource_app.management.log_commands import interrupted, stopped_by_signals
 from eventsource_app.management.operating import LogCommand
+from eventsource_app.management.termination import interrupted, stopped_by_signals
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.exporting import export_events

@@ -9,8 +9,8 @@ from typing import Any, BinaryIO
 
 from django.core.management.base import CommandError, CommandParser
 
-from eventsource_app.management.log_commands import interrupted, stopped_by_signals
 from eventsource_app.management.operating import LogCommand
+from eventsource_app.management.termination import interrupted, stopped_by_signals
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.export_line import ImportRefusedError
 from eventsource_app.store.import_lock import TableBusyError

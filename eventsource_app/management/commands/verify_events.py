@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from eventsource_app.management.log_commands import interrupted, stopped_by_signals
 from eventsource_app.management.operating import LogCommand
+from eventsource_app.management.termination import interrupted, stopped_by_signals
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.verification import verify

@@ -1,4 +1,4 @@
-"""What the commands that read or write the whole log share: an end by a signal."""
+"""An end by a signal in the middle of a command: what is unfinished is cleared away, and a sentence says how far it came."""
 
 import signal
 import threading
