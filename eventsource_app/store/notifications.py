@@ -19,6 +19,7 @@ from psycopg.pq import ExecStatus
 from eventsource_app.store.session import option
 
 CHANNEL: Final = "eventsource"
+NO_FLUSH: Final = "SET LOCAL synchronous_commit = off"
 # A read model has moved: whoever waits to read what they wrote may look again.
 PROGRESS_CHANNEL: Final = "eventsource_progress"
 WINDOW_SECONDS: Final = 0.005
@@ -93,10 +94,15 @@ class WakeUps:
 
 
 def _notify(connection: psycopg.Connection[Any], channels: list[str]) -> None:
-    """Send them by libpq alone: this runs beside the busiest writers, and a cursor's work would be taken from them."""
+    """Send them by libpq alone: this runs beside the busiest writers, and a cursor's work would be taken from them.
+
+    Nor do they wait for a flush of its commit: what a crash of the server loses here would have woken nobody.
+    """
     if not channels:
         return
-    result = connection.pgconn.exec_("; ".join(f"NOTIFY {channel}" for channel in channels).encode())
+    # As one message it is one transaction, so that nothing is left set for whom a pooler gives the session next.
+    statements = (NO_FLUSH, *(f"NOTIFY {channel}" for channel in channels))
+    result = connection.pgconn.exec_("; ".join(statements).encode())
     if result.status != ExecStatus.COMMAND_OK:
         raise psycopg.OperationalError(connection.pgconn.get_error_message())
 

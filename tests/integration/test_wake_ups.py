@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from pytest_django import Settings
 
 from eventsource_app.store import ExpectedVersion
-from eventsource_app.store.notifications import CHANNEL, close_wake_ups, connect
+from eventsource_app.store.notifications import CHANNEL, PROGRESS_CHANNEL, _notify, close_wake_ups, connect
 from tests.builders import a_store, a_stream, paid_in
 from tests.waiting import wait_for
 
@@ -70,6 +70,16 @@ def test_many_appends_share_a_wake_up(listener: psycopg.Connection[Any]) -> None
     assert len(list(listener.notifies(timeout=20, stop_after=1))) == 1
     close_wake_ups()
     assert len(list(listener.notifies(timeout=0))) <= 1
+
+
+def test_one_leaves_nothing_set_for_whom_a_pooler_gives_the_session_next() -> None:
+    notices: list[str | None] = []
+    with connect("default") as notifying:
+        notifying.add_notice_handler(lambda notice: notices.append(notice.message_primary))
+        notifying.execute("SET synchronous_commit = on")
+        _notify(notifying, [CHANNEL, PROGRESS_CHANNEL])
+        assert notifying.execute("SHOW synchronous_commit").fetchall() == [("on",)]
+    assert notices == []
 
 
 def test_a_setting_turns_them_off(listener: psycopg.Connection[Any], settings: Settings) -> None:
