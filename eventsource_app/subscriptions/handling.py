@@ -1,4 +1,4 @@
-"""Calling the handlers of a projection; ``delivery`` and ``redelivery`` do it inside their transactions."""
+"""Calling the handlers of a projection; ``attempts`` and ``redelivery`` do it inside their transactions."""
 
 import threading
 import time

@@ -18,6 +18,7 @@ from django.db import DatabaseError
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.session import execute, fetch_all
 from eventsource_app.subscriptions import checkpoints
+from eventsource_app.subscriptions.attempts import Limits
 from eventsource_app.subscriptions.checkpoints import Lease
 from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
 from eventsource_app.subscriptions.config import MAX_PARTITIONS, ConfigurationError
@@ -31,7 +32,7 @@ from eventsource_app.subscriptions.control import (
     locked_rows,
     record,
 )
-from eventsource_app.subscriptions.delivery import Delivery, Limits
+from eventsource_app.subscriptions.delivery import Delivery
 from eventsource_app.subscriptions.errors import describe
 from eventsource_app.subscriptions.interruptions import Interruption
 from eventsource_app.subscriptions.lane import Page

@@ -10,10 +10,11 @@ from django.db import DatabaseError, InterfaceError
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.subscriptions import checkpoints
+from eventsource_app.subscriptions.attempts import Limits
 from eventsource_app.subscriptions.checkpoints import Lease
 from eventsource_app.subscriptions.circuit_breaker import BreakerState, CircuitBreaker
 from eventsource_app.subscriptions.config import CheckpointStrategy
-from eventsource_app.subscriptions.delivery import Delivery, Limits
+from eventsource_app.subscriptions.delivery import Delivery
 from eventsource_app.subscriptions.errors import ErrorCallbacks
 from eventsource_app.subscriptions.interruptions import (
     BreakerOpenedError,

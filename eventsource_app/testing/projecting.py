@@ -14,9 +14,10 @@ from eventsource_app.events import DomainEvent
 from eventsource_app.exceptions import EventSourceError
 from eventsource_app.store import AppendResult, EventStore, ExpectedVersion, StreamId
 from eventsource_app.subscriptions import Projection, SubscriptionConfig, checkpoints
+from eventsource_app.subscriptions.attempts import Limits
 from eventsource_app.subscriptions.checkpoints import CheckpointRow, Lease
 from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
-from eventsource_app.subscriptions.delivery import Delivery, Limits
+from eventsource_app.subscriptions.delivery import Delivery
 from eventsource_app.subscriptions.enrolment import enrol
 from eventsource_app.subscriptions.errors import ErrorCallbacks, log_error
 from eventsource_app.subscriptions.interruptions import WorldError

@@ -13,9 +13,9 @@ from eventsource_app.store import EventStore, ExpectedVersion, RecordedEvent, St
 from eventsource_app.subscriptions import (
     SubscriptionConfig,
     SubscriptionManager,
+    attempts,
     checkpoints,
     dead_letters,
-    delivery,
 )
 from tests.chaos import tables
 from tests.chaos.judge import ASKED, Verdict, judge
@@ -91,16 +91,16 @@ def test_the_judge_agrees_with_the_engine(database: psycopg.Connection[Any]) -> 
 def test_it_sees_doubles_when_the_handler_and_the_checkpoint_are_not_one_transaction(
     database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mine = delivery.Delivery._handle
+    mine = attempts.Attempts._handle
 
-    def handle_and_commit(self: delivery.Delivery, runnable: list[RecordedEvent]) -> int | None:
+    def handle_and_commit(self: attempts.Attempts, runnable: list[RecordedEvent]) -> int | None:
         try:
             return mine(self, runnable)
         except Exception:
             connections["default"].connection.commit()  # what was written before the failure stands
             raise
 
-    monkeypatch.setattr(delivery.Delivery, "_handle", handle_and_commit)
+    monkeypatch.setattr(attempts.Attempts, "_handle", handle_and_commit)
     differences = "\n".join(run_through_a_failure(database).differences)
     assert "chaos-each: " in differences
     assert "events doubled" in differences
@@ -119,7 +119,7 @@ def test_it_sees_a_loss_when_a_letter_is_not_written(
 def test_it_sees_disorder_when_the_followers_do_not_wait(
     database: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(delivery.Delivery, "_blocked", lambda self: frozenset())
+    monkeypatch.setattr(attempts.Attempts, "blocked", lambda self: frozenset())
     monkeypatch.setattr(dead_letters, "mark_handled", forget_the_followers)
     differences = "\n".join(run_through_a_failure(database).differences)
     assert "chaos-each: 1 aggregates out of order" in differences

@@ -25,9 +25,10 @@ from eventsource_app.subscriptions import (
     checkpoints,
     letters,
 )
+from eventsource_app.subscriptions.attempts import Limits
 from eventsource_app.subscriptions.careful import DEATHS_TO_PARK
 from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
-from eventsource_app.subscriptions.delivery import Delivery, Limits
+from eventsource_app.subscriptions.delivery import Delivery
 from eventsource_app.subscriptions.errors import ErrorCallbacks
 from eventsource_app.subscriptions.interruptions import LetterClosedError
 from eventsource_app.subscriptions.lane import Page

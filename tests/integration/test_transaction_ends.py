@@ -12,8 +12,9 @@ from eventsource_app.events.serialization import StoredEvent, decode
 from eventsource_app.store import recorded_event
 from eventsource_app.store.transaction_ends import NOTHING, begin_with, commit_with
 from eventsource_app.subscriptions import Projection, SubscriptionConfig, checkpoints, handles
+from eventsource_app.subscriptions.attempts import Limits
 from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
-from eventsource_app.subscriptions.delivery import Delivery, Limits
+from eventsource_app.subscriptions.delivery import Delivery
 from eventsource_app.subscriptions.errors import ErrorCallbacks
 from eventsource_app.subscriptions.lane import Page
 from eventsource_app.subscriptions.registry import Subscription
