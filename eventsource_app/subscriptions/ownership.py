@@ -13,14 +13,13 @@ from eventsource_app.subscriptions.config import ConfigurationError
 from eventsource_app.subscriptions.enrolment import handles_too_few, may_run
 from eventsource_app.subscriptions.history import Sampler
 from eventsource_app.subscriptions.lane import Lane
-from eventsource_app.subscriptions.partitions import Pin, fair_share
+from eventsource_app.subscriptions.partitions import Pin
 from eventsource_app.subscriptions.registry import Subscription
+from eventsource_app.subscriptions.sharing import Sharing
 from eventsource_app.subscriptions.worker import Worker
 
 logger = logging.getLogger("eventsource.manager")
 CLAIM_SECONDS: Final = 0.5
-# So long everybody has had the time to take what is within its share.
-LEFT_OVER_SECONDS: Final = 5.0
 
 
 class Ownership:
@@ -46,9 +45,7 @@ class Ownership:
         self._lease_seconds = lease_seconds
         self._heartbeat_file = heartbeat_file
         self._workers: dict[int, Worker] = {}
-        self._live: dict[str, int] = {}
-        self._free_since: dict[int, float] = {}
-        self._left_over: set[int] = set()  # taken, or tried to, beyond the share: not given back
+        self._sharing = Sharing(pin)
         self._reported_stuck: set[int] = set()
         self._reported_pins: set[str] = set()
         self._reported_types: set[str] = set()
@@ -106,28 +103,12 @@ class Ownership:
             if worker.subscription.name not in subscriptions:  # unsubscribed while its lease was being taken
                 worker.leave()
         rows = self._rows(subscriptions)
-        self._note_live(heartbeats.count_live(self._using, self._lease_seconds))
-        self._note_free(rows)
-        share = fair_share([self._rivals(row) for row in rows if self._is_shared(row)])
-        for row in sorted(rows, key=self._rivals):
-            if row.id not in self._workers and not row.leased and self._wants(row, share):
+        self._sharing.look(rows, self._workers, heartbeats.count_live(self._using, self._lease_seconds))
+        for row in sorted(rows, key=self._sharing.rivals):
+            if row.id not in self._workers and not row.leased and self._sharing.wants(row, self.workers):
                 self._take(subscriptions[row.subscription], row)
-        self._give_back(share)
-
-    def _note_live(self, live: dict[str, int]) -> None:
-        if live != self._live:
-            self._left_over.clear()  # who has come may have room for it
-        self._live = live
-
-    def _note_free(self, rows: list[CheckpointRow]) -> None:
-        now = time.monotonic()
-        free = [row.id for row in rows if not row.leased and row.id not in self._workers]
-        self._free_since = {id_: self._free_since.get(id_, now) for id_ in free}
-
-    def _is_left_over(self, row: CheckpointRow) -> bool:
-        """Say whether nobody has room for a partition: the shares of processes that can run different ones may not fit."""
-        now = time.monotonic()
-        return now - self._free_since.get(row.id, now) > LEFT_OVER_SECONDS
+        for worker in self._sharing.excess(self.workers):
+            self._give_back(worker)
 
     def _rows(self, subscriptions: dict[str, Subscription]) -> list[CheckpointRow]:
         """Return the partitions that this process can run."""
@@ -136,31 +117,6 @@ class Ownership:
             for row in checkpoints.find(self._using, sorted(subscriptions))
             if self.code_allows(row) and self.pin_allows(row)
         ]
-
-    def _wants(self, row: CheckpointRow, share: int) -> bool:
-        """Say whether to take what nobody has: within the share, or in exchange for what more processes can run."""
-        if row.is_orphan or not self._is_shared(row):
-            return True
-        if self._is_left_over(row):
-            self._left_over.add(row.id)
-            return True
-        return len(self._shared_workers()) < share or any(
-            self._rivals(worker.lease) > self._rivals(row) for worker in self._staying()
-        )
-
-    def _is_shared(self, partition: CheckpointRow | Lease) -> bool:
-        """Say whether it is any process's: to a pinned one its own partitions belong, and with the other pins it shares what has only one."""
-        return self._pin is None or partition.partition_count == 1
-
-    def _shared_workers(self) -> list[Worker]:
-        return [worker for worker in self.workers if self._is_shared(worker.lease)]
-
-    def _staying(self) -> list[Worker]:
-        return [worker for worker in self._shared_workers() if not worker.is_leaving]
-
-    def _rivals(self, partition: CheckpointRow | Lease) -> int:
-        """Return how many live processes can run a partition, this one included."""
-        return max(self._live.get(partition.subscription, 1), 1)
 
     def code_allows(self, row: CheckpointRow) -> bool:
         """Say whether this process may run a partition, by the event types that its code handles."""
@@ -206,16 +162,9 @@ class Ownership:
             },
         )
 
-    def _give_back(self, share: int) -> None:
-        """What is above the share goes: first what most others can run, since what only this one can would have nobody."""
-        staying = self._staying()
-        excess = len(staying) - share
-        if excess <= 0:
-            return
-        may_go = [worker for worker in staying if worker.lease.checkpoint_id not in self._left_over]
-        for worker in sorted(may_go, key=lambda worker: self._rivals(worker.lease))[-excess:]:
-            logger.info(
-                "Lease given back",
-                extra={"subscription": worker.lease.subscription, "partition": worker.lease.partition},
-            )
-            worker.leave()
+    def _give_back(self, worker: Worker) -> None:
+        logger.info(
+            "Lease given back",
+            extra={"subscription": worker.lease.subscription, "partition": worker.lease.partition},
+        )
+        worker.leave()

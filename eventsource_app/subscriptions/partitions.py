@@ -1,13 +1,11 @@
 """Partitions: which aggregates belong to which, and which of them a process may run."""
 
-import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from eventsource_app.store.slots import SLOTS, get_partition_for_aggregate, slot_of
 from eventsource_app.subscriptions.config import ConfigurationError
 
-__all__ = ["SLOTS", "Pin", "fair_share", "get_partition_for_aggregate", "slot_of"]
+__all__ = ["SLOTS", "Pin", "get_partition_for_aggregate", "slot_of"]
 
 
 @dataclass(frozen=True)
@@ -32,12 +30,3 @@ class Pin:
                 f"Subscription {name!r} has {partition_count} partitions, but NUM_PARTITIONS={self.partition_count}; make them equal."
             )
         return partition == self.partition
-
-
-def fair_share(row_count_by_rivals: Sequence[int]) -> int:
-    """Return how many partitions one process should own at most.
-
-    Takes, for each partition it could run, the number of live processes that could run it, itself included. Rounded up, and
-    only what is above it is given back, so that nothing moves to and fro.
-    """
-    return math.ceil(sum(1 / rivals for rivals in row_count_by_rivals) - 1e-9)

@@ -7,7 +7,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from eventsource_app.subscriptions import ConfigurationError, get_partition_for_aggregate
-from eventsource_app.subscriptions.partitions import SLOTS, Pin, fair_share, slot_of
+from eventsource_app.subscriptions.partitions import SLOTS, Pin, slot_of
 
 
 def by_the_book(aggregate_id: object, count: int) -> int:
@@ -70,29 +70,3 @@ def test_a_pin_refuses_another_count_with_a_sentence() -> None:
 def test_a_pin_that_cannot_be(partition: int, count: int) -> None:
     with pytest.raises(ConfigurationError, match=f"PARTITION_ID={partition}"):
         Pin(partition, count)
-
-
-@pytest.mark.parametrize(
-    ("rivals", "share"),
-    [
-        ([], 0),
-        ([1], 1),
-        ([2], 1),
-        ([1] * 8, 8),
-        ([2] * 8, 4),
-        ([3] * 8, 3),
-        ([3] * 9, 3),
-        ([10] * 10, 1),
-        ([7] * 7 * 7, 7),
-        ([1, 2, 2], 2),
-    ],
-)
-def test_a_fair_share_is_rounded_up_and_covers_all(rivals: list[int], share: int) -> None:
-    assert fair_share(rivals) == share
-
-
-@pytest.mark.parametrize("workers", range(1, 40))
-def test_shares_together_cover_all_partitions_and_no_more_than_a_round(workers: int) -> None:
-    for partitions in (1, 2, 8, 64, 1024):
-        share = fair_share([workers] * partitions)
-        assert partitions <= share * workers < partitions + workers
