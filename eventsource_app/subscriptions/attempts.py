@@ -11,7 +11,7 @@ from eventsource_app.store.notifications import tell_progress
 from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.store.transaction_ends import NOTHING, Meanwhile
 from eventsource_app.subscriptions import checkpoints, dead_letters
-from eventsource_app.subscriptions.checkpoints import Lease, LockedCheckpoint, Progress
+from eventsource_app.subscriptions.checkpoints import Counts, Lease, LockedCheckpoint
 from eventsource_app.subscriptions.config import CheckpointStrategy
 from eventsource_app.subscriptions.dead_letters import Aggregate, Failure, ParkedSet
 from eventsource_app.subscriptions.errors import describe
@@ -94,11 +94,11 @@ class Attempts:
         self._limits.beat()
         committed: list[bool] = []
         parks = self._run.failures
-        progress = Progress(self.position)
+        position, handled = self.position, 0
         try:
             with self._seconds.time(), transaction.atomic(using=self._using, durable=True):
                 transaction.on_commit(lambda: committed.append(True), using=self._using)
-                progress = self._advance(page, parks)
+                position, handled = self._advance(page, parks)
         except BaseException as error:
             if not committed or is_for_the_process(error):
                 raise
@@ -106,32 +106,34 @@ class Attempts:
             logger.exception(
                 "An on_commit hook failed after the commit", extra={"error_message": describe(error)}
             )
-        self.position = progress.position
+        self.position = position
         tell_progress(self._using)
         self._failed = 0
         if parks:
             self._have_parked(parks)
-        return progress.processed
+        return handled
 
-    def _advance(self, page: Page, parks: Sequence[Failure]) -> Progress:
+    def _advance(self, page: Page, parks: Sequence[Failure]) -> tuple[int, int]:
+        """Return the position that was reached and how many events were handled."""
         locked = self._lock()
         blocked = self.blocked()
         if self._run.has_lost_sight(blocked):
             raise LetterClosedError(self._subscription.name, locked.position)
         self._park(parks)
         runnable = [r for r in page.events if aggregate_of(r) not in blocked] if blocked else page.events
-        through = self._handle(runnable) if runnable else None
-        progress = Progress(
-            page.through if through is None else through,
-            processed=sum(r.position <= through for r in runnable) if through else len(runnable),
+        cut_at = self._handle(runnable) if runnable else None
+        position = page.through if cut_at is None else cut_at
+        counts = Counts(
+            processed=sum(recorded.position <= position for recorded in runnable),
             failed=self._failed,
             parked=1 if parks else 0,
             error=describe(parks[-1].error) if parks else None,
         )
+        lease_seconds = self._limits.lease_seconds
         checkpoints.advance(
-            self._using, self._lease, locked.position, progress, self._limits.lease_seconds, self.meanwhile
+            self._using, self._lease, locked.position, position, counts, lease_seconds, self.meanwhile
         )
-        return progress
+        return position, counts.processed
 
     def _lock(self) -> LockedCheckpoint:
         locked = checkpoints.lock(self._using, self._lease, self.meanwhile)

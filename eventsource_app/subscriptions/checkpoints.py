@@ -4,7 +4,7 @@ Every attempt locks the row first and believes only what it reads there. The lea
 lost its lease while it slept finds another epoch and changes nothing. The database's clock alone decides expiry.
 """
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from django.db import IntegrityError
@@ -167,25 +167,14 @@ class LockedCheckpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
-    """What an attempt adds to the row, in its own transaction."""
+class Counts:
+    """What an attempt adds to the row, in its own transaction, whether or not the row moves."""
 
-    position: int
     processed: int = 0
     failed: int = 0
     retries: int = 0
     parked: int = 0
     error: str | None = None
-
-    def counters(self) -> dict[str, object]:
-        """What is added to the row, whether or not it moves."""
-        return {
-            "processed": self.processed,
-            "failed": self.failed,
-            "retries": self.retries,
-            "parked": self.parked,
-            "error": self.error,
-        }
 
 
 def create(using: str, name: str, partitions: int, position: int, types: tuple[str, ...] | None) -> None:
@@ -232,15 +221,15 @@ def lock_slot(using: str, name: str, slot: int) -> LockedCheckpoint | None:
     return LockedCheckpoint(*rows[0]) if rows else None
 
 
-def count(using: str, name: str, slot: int, progress: Progress) -> None:
+def count(using: str, name: str, slot: int, counts: Counts) -> None:
     """Add to the counters of a locked row without moving it."""
-    execute(using, COUNT, {"subscription": name, "slot": slot, **progress.counters()})
+    execute(using, COUNT, {"subscription": name, "slot": slot, **asdict(counts)})
 
 
-def count_owned(using: str, lease: Lease, progress: Progress, lease_seconds: float) -> None:
+def count_owned(using: str, lease: Lease, counts: Counts, lease_seconds: float) -> None:
     """Add to the counters of our locked row without moving it, and renew the lease."""
     params = {"id": lease.checkpoint_id, "epoch": lease.epoch, "lease": lease_seconds}
-    if execute(using, COUNT_OWNED, params | progress.counters()) != 1:
+    if execute(using, COUNT_OWNED, params | asdict(counts)) != 1:
         raise LeaseLostError(lease.subscription, lease.partition)
 
 
@@ -248,25 +237,24 @@ def advance(
     using: str,
     lease: Lease,
     read: int,
-    progress: Progress,
+    position: int,
+    counts: Counts,
     lease_seconds: float,
     meanwhile: Meanwhile = NOTHING,
 ) -> None:
-    """End an attempt: move the locked row, never backwards, renew the lease, and commit.
+    """End an attempt: move the locked row from the position that was ``read``, never backwards, renew the lease, and commit.
 
     Raises ``TransactionEndedError`` when the handlers have ended the transaction before, and ``LeaseLostError``.
     """
-    if progress.position < read:
-        raise ValueError(
-            f"The checkpoint of {lease.subscription} cannot go back from {read} to {progress.position}."
-        )
+    if position < read:
+        raise ValueError(f"The checkpoint of {lease.subscription} cannot go back from {read} to {position}.")
     params = {
         "id": lease.checkpoint_id,
         "epoch": lease.epoch,
         "read": read,
         "lease": lease_seconds,
-        "position": progress.position,
-        **progress.counters(),
+        "position": position,
+        **asdict(counts),
     }
     try:
         commit_with(using, ADVANCE, params, meanwhile)

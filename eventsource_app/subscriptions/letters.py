@@ -11,7 +11,7 @@ from django.db import DatabaseError, InterfaceError, transaction
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.store.session import fetch_all, log_database
 from eventsource_app.subscriptions import checkpoints, dead_letters
-from eventsource_app.subscriptions.checkpoints import Progress
+from eventsource_app.subscriptions.checkpoints import Counts
 from eventsource_app.subscriptions.control import (
     BusyError,
     ControlError,
@@ -228,7 +228,7 @@ def _discard(using: str, found: _Found, who: str, reason: str) -> None:
         if dead_letters.lock_letter(using, letter.id) != letter:
             raise LetterTakenError(TAKEN)
         dead_letters.mark_discarded(using, letter.id, who, reason)
-        checkpoints.count(using, found.subscription, found.slot, Progress(0, parked=1))
+        checkpoints.count(using, found.subscription, found.slot, Counts(parked=1))
 
 
 def _replay(

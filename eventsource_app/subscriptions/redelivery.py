@@ -18,7 +18,7 @@ from eventsource_app.store.recorded_event import RecordedEvent
 from eventsource_app.store.streams import StreamId
 from eventsource_app.subscriptions import checkpoints, dead_letters
 from eventsource_app.subscriptions.careful import DEATHS_TO_PARK
-from eventsource_app.subscriptions.checkpoints import Lease, LockedCheckpoint, Progress
+from eventsource_app.subscriptions.checkpoints import Counts, Lease, LockedCheckpoint
 from eventsource_app.subscriptions.dead_letters import Failure, OpenLetter
 from eventsource_app.subscriptions.errors import (
     ErrorCallbacks,
@@ -178,7 +178,7 @@ class Redelivery:
             recorded = self._next_event(letter, locked.position)
             if recorded is None:
                 dead_letters.mark_handled(self._using, letter.id, who, None)
-                self._count(locked, retries=0, parked=1)
+                self._count(Counts(parked=1))
                 return Attempt(Outcome.CLOSED)
             lost_count = self._lost_count(letter, recorded)
             dead_letters.mark_tried(self._using, letter.id, recorded.position, lost_count)
@@ -196,7 +196,7 @@ class Redelivery:
         letter, recorded = trial.letter, trial.recorded
         with transaction.atomic(using=self._using, durable=True):
             transaction.on_commit(trial.commit, using=self._using)
-            locked = self._lock_to_run()
+            self._lock_to_run()
             if dead_letters.lock_letter(self._using, letter.id) != letter:
                 return Attempt(Outcome.TAKEN)
             run_handlers(self._subscription, [recorded], lambda elapsed: False)
@@ -204,7 +204,7 @@ class Redelivery:
             goes_on = letter.scope == "aggregate"
             dead_letters.mark_handled(self._using, letter.id, who, recorded.position if goes_on else None)
             self._count(
-                locked, processed=1, retries=0 if letter.is_follower_next else 1, parked=0 if goes_on else 1
+                Counts(processed=1, retries=int(not letter.is_follower_next), parked=int(not goes_on))
             )
         tell_progress(self._using)
         return Attempt(Outcome.HANDLED if goes_on else Outcome.CLOSED, recorded.position)
@@ -212,10 +212,10 @@ class Redelivery:
     def _give_up(self, letter: OpenLetter, error: MissingEventError) -> None:
         logger.error(str(error), extra={"subscription": self._subscription.name, "position": letter.position})
         with transaction.atomic(using=self._using, durable=True):
-            locked = self._lock()
+            self._lock()
             if dead_letters.lock_letter(self._using, letter.id) == letter:
                 dead_letters.give_up(self._using, letter.id, str(error))
-                self._count(locked, retries=0, parked=1, error=str(error))
+                self._count(Counts(parked=1, error=str(error)))
 
     def _unmark(self, letter: OpenLetter) -> None:
         """Take the mark back; while the database is away it stays, and we remember that it tells of no death."""
@@ -235,21 +235,8 @@ class Redelivery:
         locked.check_running(self._subscription.name)
         return locked
 
-    def _count(
-        self,
-        locked: LockedCheckpoint,
-        *,
-        processed: int = 0,
-        failed: int = 0,
-        retries: int,
-        parked: int,
-        error: str | None = None,
-    ) -> None:
-        progress = Progress(locked.position, processed, failed, retries, parked, error)
-        self._write(progress)
-
-    def _write(self, progress: Progress) -> None:
-        checkpoints.count_owned(self._using, self._lease, progress, self._lease_seconds)
+    def _count(self, counts: Counts) -> None:
+        checkpoints.count_owned(self._using, self._lease, counts, self._lease_seconds)
 
     def _next_event(self, letter: OpenLetter, checkpoint: int) -> RecordedEvent | None:
         """Return the letter's own event, or the next one behind it that the checkpoint has passed."""
@@ -288,7 +275,7 @@ class Redelivery:
         """Write the failure down, unless the letter was closed or tried in between."""
         is_follower = letter.is_follower_next
         with transaction.atomic(using=self._using, durable=True):
-            locked = self._lock()
+            self._lock()
             if dead_letters.lock_letter(self._using, letter.id) != letter:
                 return False
             if is_follower:
@@ -297,7 +284,7 @@ class Redelivery:
             else:
                 dead_letters.mark_failed_again(self._using, letter.id, failure)
             self._count(
-                locked, failed=1, retries=0 if is_follower else 1, parked=1, error=describe(failure.error)
+                Counts(failed=1, retries=int(not is_follower), parked=1, error=describe(failure.error))
             )
         return True
 
@@ -322,5 +309,5 @@ class DeskRedelivery(Redelivery):
         """An operator may try a letter while everything else is paused."""
         return self._lock()
 
-    def _write(self, progress: Progress) -> None:
-        checkpoints.count(self._using, self._subscription.name, self._slot, progress)
+    def _count(self, counts: Counts) -> None:
+        checkpoints.count(self._using, self._subscription.name, self._slot, counts)

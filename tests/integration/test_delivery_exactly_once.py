@@ -16,7 +16,7 @@ from eventsource_app.subscriptions import (
     SubscriptionManager,
     checkpoints,
 )
-from eventsource_app.subscriptions.checkpoints import Progress
+from eventsource_app.subscriptions.checkpoints import Counts
 from eventsource_app.subscriptions.interruptions import LeaseLostError
 from tests.integration.ledger import (
     NAME,
@@ -171,7 +171,7 @@ def test_a_stale_epochs_commit_is_refused_with_all_that_it_wrote(world: World) -
     before = world.delivered()
 
     for act in (
-        lambda: checkpoints.advance("default", old, old.position, Progress(old.position + 1), 10),
+        lambda: checkpoints.advance("default", old, old.position, old.position + 1, Counts(), 10),
         lambda: checkpoints.lock("default", old),
         lambda: checkpoints.renew("default", old, 10),
         lambda: checkpoints.mark("default", old, old.position),
@@ -213,7 +213,7 @@ def test_the_checkpoint_never_moves_back(world: World) -> None:
     lease = checkpoints.claim("default", row, "one", 10)
     assert lease is not None
     with pytest.raises(ValueError, match="cannot go back"):
-        checkpoints.advance("default", lease, lease.position, Progress(lease.position - 1), 10)
+        checkpoints.advance("default", lease, lease.position, lease.position - 1, Counts(), 10)
 
 
 def test_two_managers_of_one_name_deliver_once(world: World) -> None:
