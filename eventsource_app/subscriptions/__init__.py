@@ -9,7 +9,6 @@ from eventsource_app.subscriptions.config import (
 from eventsource_app.subscriptions.errors import (
     ErrorCategory,
     ErrorClassification,
-    ErrorInfo,
     ErrorSeverity,
     PermanentError,
     classify,
@@ -19,6 +18,7 @@ from eventsource_app.subscriptions.manager import SubscriptionManager
 from eventsource_app.subscriptions.partitions import get_partition_for_aggregate
 from eventsource_app.subscriptions.projection import Projection, handles
 from eventsource_app.subscriptions.registry import declared_subscriptions, subscription
+from eventsource_app.subscriptions.reporting import ErrorInfo
 from eventsource_app.subscriptions.shutdown import ShutdownPhase, ShutdownResult
 
 __all__ = [

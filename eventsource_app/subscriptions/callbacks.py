@@ -4,7 +4,7 @@ from django.utils.module_loading import import_string
 
 from eventsource_app.store.session import option
 from eventsource_app.subscriptions.config import ConfigurationError
-from eventsource_app.subscriptions.errors import ErrorCallback
+from eventsource_app.subscriptions.reporting import ErrorCallback
 from eventsource_app.subscriptions.webhook import Webhook, WebhookConfig
 
 

@@ -20,8 +20,9 @@ from eventsource_app.subscriptions import checkpoints
 from eventsource_app.subscriptions.callbacks import load_callbacks
 from eventsource_app.subscriptions.checkpoints import CheckpointRow
 from eventsource_app.subscriptions.enrolment import handles_too_few, may_run
-from eventsource_app.subscriptions.errors import ErrorCallbacks, ErrorSeverity, log_critical, log_error
+from eventsource_app.subscriptions.errors import ErrorSeverity
 from eventsource_app.subscriptions.registry import Subscription, declared_subscriptions
+from eventsource_app.subscriptions.reporting import ErrorCallbacks, log_critical, log_error
 
 logger = logging.getLogger("eventsource.operator")
 __all__ = [

@@ -20,13 +20,10 @@ from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
 from eventsource_app.subscriptions.config import CheckpointStrategy
 from eventsource_app.subscriptions.dead_letters import Failure
 from eventsource_app.subscriptions.errors import (
-    ErrorCallbacks,
     ErrorCategory,
     ErrorClassification,
     classify,
-    critical_info,
     describe,
-    error_info,
     was_cancelled,
     when_exhausted,
 )
@@ -42,6 +39,7 @@ from eventsource_app.subscriptions.interruptions import (
 )
 from eventsource_app.subscriptions.lane import Page
 from eventsource_app.subscriptions.registry import Subscription
+from eventsource_app.subscriptions.reporting import ErrorCallbacks, critical_info, error_info
 from eventsource_app.subscriptions.retry import delay_before
 
 logger = logging.getLogger("eventsource.worker")

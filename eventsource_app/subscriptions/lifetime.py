@@ -12,16 +12,12 @@ from django.db import DatabaseError, InterfaceError, connections
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.subscriptions import checkpoints, heartbeats
 from eventsource_app.subscriptions.checkpoints import CheckpointRow, Lease
-from eventsource_app.subscriptions.errors import (
-    ErrorCallbacks,
-    ProcessingTimeoutError,
-    classify,
-    critical_info,
-)
+from eventsource_app.subscriptions.errors import ProcessingTimeoutError, classify
 from eventsource_app.subscriptions.ownership import Ownership
 from eventsource_app.subscriptions.partitions import Pin
 from eventsource_app.subscriptions.reader import Reader
 from eventsource_app.subscriptions.registry import Subscription
+from eventsource_app.subscriptions.reporting import ErrorCallbacks, critical_info
 from eventsource_app.subscriptions.roster import Roster
 from eventsource_app.subscriptions.shutdown import ShutdownPhase, ShutdownResult, StopRequest
 from eventsource_app.subscriptions.worker import Worker

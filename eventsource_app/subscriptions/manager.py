@@ -13,14 +13,7 @@ from eventsource_app.subscriptions.callbacks import load_callbacks
 from eventsource_app.subscriptions.checkpoints import CheckpointRow
 from eventsource_app.subscriptions.config import ConfigurationError, HealthCheckConfig, SubscriptionConfig
 from eventsource_app.subscriptions.control import StateChange, why_held
-from eventsource_app.subscriptions.errors import (
-    ErrorCallback,
-    ErrorCallbacks,
-    ErrorCategory,
-    ErrorSeverity,
-    log_critical,
-    log_error,
-)
+from eventsource_app.subscriptions.errors import ErrorCategory, ErrorSeverity
 from eventsource_app.subscriptions.health import (
     HealthReport,
     LivenessReport,
@@ -33,6 +26,7 @@ from eventsource_app.subscriptions.lifetime import Lifetime, Terms
 from eventsource_app.subscriptions.partitions import Pin
 from eventsource_app.subscriptions.projection import Projection
 from eventsource_app.subscriptions.registry import Subscription, configured
+from eventsource_app.subscriptions.reporting import ErrorCallback, ErrorCallbacks, log_critical, log_error
 from eventsource_app.subscriptions.roster import Roster
 from eventsource_app.subscriptions.shutdown import ShutdownPhase, ShutdownResult, StopRequest
 from eventsource_app.subscriptions.signals import POLL_SECONDS, StopSignals

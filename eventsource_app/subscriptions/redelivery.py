@@ -21,11 +21,9 @@ from eventsource_app.subscriptions.careful import DEATHS_TO_PARK
 from eventsource_app.subscriptions.checkpoints import Counts, Lease, LockedCheckpoint
 from eventsource_app.subscriptions.dead_letters import Failure, OpenLetter
 from eventsource_app.subscriptions.errors import (
-    ErrorCallbacks,
     ProcessKillerError,
     classify,
     describe,
-    error_info,
     was_cancelled,
     when_exhausted,
 )
@@ -37,6 +35,7 @@ from eventsource_app.subscriptions.interruptions import (
     WorldError,
 )
 from eventsource_app.subscriptions.registry import Subscription
+from eventsource_app.subscriptions.reporting import ErrorCallbacks, error_info
 from eventsource_app.subscriptions.retry import delay_before
 
 logger = logging.getLogger("eventsource.worker")

@@ -9,13 +9,10 @@ from django.db import DatabaseError, InterfaceError
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.subscriptions.config import ConfigurationError
 from eventsource_app.subscriptions.enrolment import SubscriptionRefusedError, enrol
-from eventsource_app.subscriptions.errors import (
-    ErrorCallbacks,
-    ErrorCategory,
-    critical_info,
-)
+from eventsource_app.subscriptions.errors import ErrorCategory
 from eventsource_app.subscriptions.partitions import Pin
 from eventsource_app.subscriptions.registry import Subscription
+from eventsource_app.subscriptions.reporting import ErrorCallbacks, critical_info
 
 logger = logging.getLogger("eventsource.manager")
 Value = TypeVar("Value")

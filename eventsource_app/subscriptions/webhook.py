@@ -19,7 +19,8 @@ from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 from eventsource_app.subscriptions.config import ConfigurationError
-from eventsource_app.subscriptions.errors import ErrorInfo, ErrorSeverity
+from eventsource_app.subscriptions.errors import ErrorSeverity
+from eventsource_app.subscriptions.reporting import ErrorInfo
 
 QUEUE_SIZE: Final = 100
 MINUTE: Final = 60.0

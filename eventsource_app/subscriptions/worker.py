@@ -15,7 +15,6 @@ from eventsource_app.subscriptions.checkpoints import Lease
 from eventsource_app.subscriptions.circuit_breaker import BreakerState, CircuitBreaker
 from eventsource_app.subscriptions.config import CheckpointStrategy
 from eventsource_app.subscriptions.delivery import Delivery
-from eventsource_app.subscriptions.errors import ErrorCallbacks
 from eventsource_app.subscriptions.interruptions import (
     BreakerOpenedError,
     CheckpointMovedError,
@@ -28,6 +27,7 @@ from eventsource_app.subscriptions.interruptions import (
 from eventsource_app.subscriptions.lane import Lane, Page
 from eventsource_app.subscriptions.redelivery import Redelivery
 from eventsource_app.subscriptions.registry import Subscription
+from eventsource_app.subscriptions.reporting import ErrorCallbacks
 from eventsource_app.subscriptions.retry import backoff
 from eventsource_app.subscriptions.shutdown import StopRequest
 from eventsource_app.subscriptions.worker_session import WorkerSession

@@ -19,10 +19,10 @@ from eventsource_app.subscriptions.checkpoints import CheckpointRow, Lease
 from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
 from eventsource_app.subscriptions.delivery import Delivery
 from eventsource_app.subscriptions.enrolment import enrol
-from eventsource_app.subscriptions.errors import ErrorCallbacks, log_error
 from eventsource_app.subscriptions.interruptions import WorldError
 from eventsource_app.subscriptions.lane import Page
 from eventsource_app.subscriptions.registry import Subscription, configured, declared_subscriptions
+from eventsource_app.subscriptions.reporting import ErrorCallbacks, log_error
 from eventsource_app.testing.closing import close_own_connections
 from eventsource_app.testing.scenario import Happened
 

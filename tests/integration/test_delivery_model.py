@@ -29,11 +29,11 @@ from eventsource_app.subscriptions.attempts import Limits
 from eventsource_app.subscriptions.careful import DEATHS_TO_PARK
 from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
 from eventsource_app.subscriptions.delivery import Delivery
-from eventsource_app.subscriptions.errors import ErrorCallbacks
 from eventsource_app.subscriptions.interruptions import LetterClosedError
 from eventsource_app.subscriptions.lane import Page
 from eventsource_app.subscriptions.redelivery import Redelivery
 from eventsource_app.subscriptions.registry import Subscription
+from eventsource_app.subscriptions.reporting import ErrorCallbacks
 from tests.builders import a_store, a_stream, payments
 from tests.integration.ledger import MAKE_TABLE, NAME, BatchLedger, Ledger, query, run_sql
 

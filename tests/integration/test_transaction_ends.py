@@ -15,9 +15,9 @@ from eventsource_app.subscriptions import Projection, SubscriptionConfig, checkp
 from eventsource_app.subscriptions.attempts import Limits
 from eventsource_app.subscriptions.circuit_breaker import CircuitBreaker
 from eventsource_app.subscriptions.delivery import Delivery
-from eventsource_app.subscriptions.errors import ErrorCallbacks
 from eventsource_app.subscriptions.lane import Page
 from eventsource_app.subscriptions.registry import Subscription
+from eventsource_app.subscriptions.reporting import ErrorCallbacks
 from tests.builders import MoneyPaidIn
 from tests.integration.ledger import NAME, World, query, run_sql
 from tests.round_trips import round_trips

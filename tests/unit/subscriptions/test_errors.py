@@ -29,12 +29,8 @@ from eventsource_app.subscriptions import (
     classify_as,
 )
 from eventsource_app.subscriptions import errors as errors_module
-from eventsource_app.subscriptions.errors import (
-    ErrorCallbacks,
-    ProcessKillerError,
-    TransactionEndedError,
-    describe,
-)
+from eventsource_app.subscriptions.errors import ProcessKillerError, TransactionEndedError, describe
+from eventsource_app.subscriptions.reporting import ErrorCallbacks
 from tests.builders import a_stream, paid_in
 
 
