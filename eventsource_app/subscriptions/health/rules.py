@@ -79,17 +79,12 @@ def _subscription(
         lag_events=max(row.lag_events(facts.head) for row in rows),
         lag_seconds=round(max(row.lag_seconds for row in rows), 3),
         error_rate=round(error_rate, 3),
-        last_error=before_detail(failed_last.last_error) or None,
+        last_error=failed_last.last_error or None,
         uptime_seconds=_seconds_since(min(owned_since, default=None), facts.now),
         partitions=rows[0].partition_count,
         dead_letters=sum(row.dead_letters for row in rows),
         reasons=tuple(reason for _, reason in findings),
     )
-
-
-def before_detail(message: str) -> str:
-    """Cut a database's message before its DETAIL, which quotes the row's values."""
-    return message.split("\nDETAIL:", 1)[0].strip()
 
 
 def _ownership(rows: tuple[PartitionFacts, ...]) -> Iterator[Finding]:
