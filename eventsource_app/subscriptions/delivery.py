@@ -30,11 +30,12 @@ from eventsource_app.subscriptions.errors import (
     critical_info,
     describe,
     error_info,
+    is_for_the_process,
     was_cancelled,
     when_exhausted,
 )
 from eventsource_app.subscriptions.failure_run import FailureRun, aggregate_of
-from eventsource_app.subscriptions.handling import decode_ahead, is_for_the_process, run_handlers
+from eventsource_app.subscriptions.handling import decode_ahead, run_handlers
 from eventsource_app.subscriptions.interruptions import (
     BreakerOpenedError,
     CheckpointMovedError,

@@ -207,6 +207,11 @@ def was_cancelled(error: BaseException) -> bool:
     return isinstance(error, pg.QueryCanceled) or isinstance(error.__cause__, pg.QueryCanceled)
 
 
+def is_for_the_process(error: BaseException) -> bool:
+    """Say whether an error is for more than the event: Ctrl-C or an exit, in the main thread of an operator's process."""
+    return not isinstance(error, Exception) and threading.current_thread() is threading.main_thread()
+
+
 def when_exhausted(classification: ErrorClassification, delay: float | None) -> ErrorClassification:
     """An event that no retry is left for is an operator's from here on, whatever began it: critical."""
     if delay is not None or not classification.retryable:
@@ -284,7 +289,9 @@ class ErrorCallbacks:
             try:
                 if wants(info):
                     callback(info)
-            except Exception:
+            except BaseException as error:
+                if is_for_the_process(error):
+                    raise
                 logger.exception(
                     "Error callback failed", extra={"callback": getattr(callback, "__name__", repr(callback))}
                 )

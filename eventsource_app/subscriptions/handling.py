@@ -1,6 +1,5 @@
 """Calling the handlers of a projection; ``delivery`` and ``redelivery`` do it inside their transactions."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext, suppress
@@ -11,7 +10,7 @@ from eventsource_app.observability.correlation import caused_by_each
 from eventsource_app.observability.metrics import handler_seconds
 from eventsource_app.observability.spans import Spans
 from eventsource_app.store.recorded_event import RecordedEvent
-from eventsource_app.subscriptions.errors import HandlerExitedError
+from eventsource_app.subscriptions.errors import HandlerExitedError, is_for_the_process
 from eventsource_app.subscriptions.registry import Subscription
 from eventsource_app.subscriptions.spans import handling_span
 
@@ -53,11 +52,6 @@ def run_handlers(
             if isinstance(error, Exception) or is_for_the_process(error):
                 raise
             raise HandlerExitedError(error) from error
-
-
-def is_for_the_process(error: BaseException) -> bool:
-    """Say whether an error is for more than the event: Ctrl-C or an exit, in the main thread of an operator's process."""
-    return not isinstance(error, Exception) and threading.current_thread() is threading.main_thread()
 
 
 def _run(

@@ -26,10 +26,11 @@ from eventsource_app.subscriptions.errors import (
     classify,
     describe,
     error_info,
+    is_for_the_process,
     was_cancelled,
     when_exhausted,
 )
-from eventsource_app.subscriptions.handling import is_for_the_process, run_handlers
+from eventsource_app.subscriptions.handling import run_handlers
 from eventsource_app.subscriptions.interruptions import (
     CutShortError,
     Interruption,
