@@ -41,6 +41,11 @@ class Projection:
         cls._handlers = _collect(cls)
         if cls._handlers and cls.takes_batches():
             raise TypeError(f"{cls.__name__} has both handle_batch and @handles methods; keep one kind.")
+        if "" in (cls.event_types() or ()):
+            raise TypeError(
+                f"{cls.__name__} handles DomainEvent itself, which no event is; name their classes, or have handle_batch take "
+                "every event by naming none."
+            )
         for name in ("handle_batch", "reset", *(name for name, _ in cls._handlers.values())):
             if _never_runs(getattr(cls, name, None)):
                 raise TypeError(

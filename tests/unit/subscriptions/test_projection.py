@@ -115,6 +115,21 @@ def test_what_a_call_would_not_run_is_refused() -> None:
             async def reset(self) -> None: ...  # type: ignore[override]
 
 
+def test_the_base_of_all_events_is_none_to_handle() -> None:
+    with pytest.raises(TypeError, match="EveryEvent handles DomainEvent itself"):
+
+        class EveryEvent(Projection):
+            @handles(MoneyPaidIn, DomainEvent)
+            def see(self, event: DomainEvent) -> None: ...
+
+    with pytest.raises(TypeError, match="EveryBatch handles DomainEvent itself"):
+
+        class EveryBatch(Projection):
+            handled_events = (DomainEvent,)
+
+            def handle_batch(self, recorded: list[RecordedEvent]) -> None: ...
+
+
 def test_handles_needs_an_event() -> None:
     with pytest.raises(TypeError, match="at least one event class"):
         handles()
