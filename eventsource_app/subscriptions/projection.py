@@ -46,7 +46,7 @@ class Projection:
                 f"{cls.__name__} handles DomainEvent itself, which no event is; name their classes, or have handle_batch take "
                 "every event by naming none."
             )
-        for name in ("handle_batch", "reset", *(name for name, _ in cls._handlers.values())):
+        for name in ("handle", "handle_batch", "reset", *(name for name, _ in cls._handlers.values())):
             if _never_runs(getattr(cls, name, None)):
                 raise TypeError(
                     f"{cls.__name__}.{name} is async or a generator, so a call of it would do nothing; make it a plain method."
@@ -55,6 +55,11 @@ class Projection:
     @classmethod
     def takes_batches(cls) -> bool:
         return callable(getattr(cls, "handle_batch", None))
+
+    @classmethod
+    def handles_nothing(cls) -> bool:
+        """Say whether all events would pass by: it has no method that takes any."""
+        return not cls._handlers and not cls.takes_batches() and cls.handle is Projection.handle
 
     @classmethod
     def event_types(cls) -> tuple[str, ...] | None:
@@ -87,12 +92,18 @@ def _never_runs(method: object) -> bool:
     return inspect.iscoroutinefunction(method) or inspect.isgeneratorfunction(method)
 
 
+def _marked(cls: type[Projection], name: str) -> Sequence[type[DomainEvent]]:
+    """Return the events of a method: a mark of its own, or else of the method that it overrides."""
+    marks = (getattr(vars(base).get(name), _MARK, None) for base in cls.__mro__)
+    return next(filter(None, marks), ())
+
+
 def _collect(cls: type[Projection]) -> dict[str, tuple[str, bool]]:
     """Map each handled event type to its method and whether that wants the ``RecordedEvent`` too."""
     found: dict[str, tuple[str, bool]] = {}
     for name in dir(cls):
         method = inspect.getattr_static(cls, name)
-        for event_class in getattr(method, _MARK, ()):
+        for event_class in _marked(cls, name) if callable(method) else ():
             event_type = event_class.declared("event_type")
             if event_type in found:
                 raise TypeError(

@@ -30,6 +30,11 @@ class Subscription:
             raise ConfigurationError(
                 f"Subscription name {self.name!r} cannot be: use 1 to {LONGEST_NAME} characters that a database can keep."
             )
+        if self.projection.handles_nothing():
+            raise ConfigurationError(
+                f"Subscription {self.name!r} cannot be: {type(self.projection).__name__} handles nothing, so all events would pass "
+                "it by; mark its methods with @handles, or give it handle_batch."
+            )
         self.check_partitions(self.config.partitions)
 
     def check_partitions(self, count: int) -> None:
