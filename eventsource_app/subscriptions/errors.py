@@ -24,6 +24,8 @@ from eventsource_app.events import (
 )
 from eventsource_app.exceptions import EventSourceError
 from eventsource_app.store.recorded_event import RecordedEvent
+from eventsource_app.subscriptions.config import ConfigurationError
+from eventsource_app.subscriptions.projection import never_runs
 
 logger = logging.getLogger("eventsource.errors")
 alerts = logging.getLogger("eventsource.alerts")
@@ -249,6 +251,7 @@ def critical_info(
 
 
 ErrorCallback = Callable[[ErrorInfo], object]
+Wanted = Callable[[ErrorInfo], bool]
 
 
 class ErrorCallbacks:
@@ -261,17 +264,17 @@ class ErrorCallbacks:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._callbacks: list[tuple[Callable[[ErrorInfo], bool], ErrorCallback]] = []
+        self._callbacks: list[tuple[Wanted, ErrorCallback]] = []
 
     def on_error(self, callback: ErrorCallback) -> None:
-        self._callbacks.append((lambda info: True, callback))
+        self._add(lambda info: True, callback)
 
     def on_severity(self, severity: ErrorSeverity, callback: ErrorCallback) -> None:
         """Call for this severity and above."""
-        self._callbacks.append((lambda info: info.classification.severity >= severity, callback))
+        self._add(lambda info: info.classification.severity >= severity, callback)
 
     def on_category(self, category: ErrorCategory, callback: ErrorCallback) -> None:
-        self._callbacks.append((lambda info: info.classification.category is category, callback))
+        self._add(lambda info: info.classification.category is category, callback)
 
     def counts(self) -> dict[str, int]:
         """Return how many attempts have failed so far, by subscription."""
@@ -292,9 +295,19 @@ class ErrorCallbacks:
             except BaseException as error:
                 if is_for_the_process(error):
                     raise
-                logger.exception(
-                    "Error callback failed", extra={"callback": getattr(callback, "__name__", repr(callback))}
-                )
+                logger.exception("Error callback failed", extra={"callback": _name_of(callback)})
+
+    def _add(self, wants: Wanted, callback: ErrorCallback) -> None:
+        if never_runs(callback):
+            raise ConfigurationError(
+                f"Error callback {_name_of(callback)} is async or a generator, so a call of it would do nothing; make it a plain "
+                "function."
+            )
+        self._callbacks.append((wants, callback))
+
+
+def _name_of(callback: ErrorCallback) -> str:
+    return getattr(callback, "__name__", repr(callback))
 
 
 def log_error(info: ErrorInfo) -> None:

@@ -47,7 +47,7 @@ class Projection:
                 "every event by naming none."
             )
         for name in ("handle", "handle_batch", "reset", *(name for name, _ in cls._handlers.values())):
-            if _never_runs(getattr(cls, name, None)):
+            if never_runs(getattr(cls, name, None)):
                 raise TypeError(
                     f"{cls.__name__}.{name} is async or a generator, so a call of it would do nothing; make it a plain method."
                 )
@@ -87,8 +87,8 @@ class Projection:
         )
 
 
-def _never_runs(method: object) -> bool:
-    """Say whether a call only makes something that waits to be awaited or iterated over: events would pass by unhandled."""
+def never_runs(method: object) -> bool:
+    """Say whether a call only makes something that waits to be awaited or iterated over: what it is for would not happen."""
     return inspect.iscoroutinefunction(method) or inspect.isgeneratorfunction(method)
 
 

@@ -20,6 +20,7 @@ from psycopg import errors as pg
 from eventsource_app.events import UnknownEventTypeError
 from eventsource_app.store import RecordedEvent
 from eventsource_app.subscriptions import (
+    ConfigurationError,
     ErrorCategory,
     ErrorClassification,
     ErrorInfo,
@@ -165,6 +166,21 @@ def test_a_category_alone() -> None:
     for category in ErrorCategory:
         callbacks.report(info(ErrorSeverity.LOW, category))
     assert [each.classification.category for each in got] == [ErrorCategory.PERMANENT]
+
+
+def test_a_callback_that_a_call_would_not_run_is_refused() -> None:
+    """As from the tutorial with its async left in: nobody would be told of anything."""
+
+    async def alert_critical_errors(_: ErrorInfo) -> None: ...
+
+    callbacks = ErrorCallbacks()
+    for add in (
+        callbacks.on_error,
+        lambda callback: callbacks.on_severity(ErrorSeverity.CRITICAL, callback),
+        lambda callback: callbacks.on_category(ErrorCategory.UNKNOWN, callback),
+    ):
+        with pytest.raises(ConfigurationError, match=r"alert_critical_errors is async or a generator"):
+            add(alert_critical_errors)
 
 
 def test_a_callback_that_raises_does_not_keep_the_next_from_hearing(caplog: pytest.LogCaptureFixture) -> None:
