@@ -271,10 +271,12 @@ class ErrorCallbacks:
 
     def on_severity(self, severity: ErrorSeverity, callback: ErrorCallback) -> None:
         """Call for this severity and above."""
-        self._add(lambda info: info.classification.severity >= severity, callback)
+        least = ErrorSeverity(severity)  # a mere name would equal nothing, and nobody would be told
+        self._add(lambda info: info.classification.severity >= least, callback)
 
     def on_category(self, category: ErrorCategory, callback: ErrorCallback) -> None:
-        self._add(lambda info: info.classification.category is category, callback)
+        wanted = ErrorCategory(category)
+        self._add(lambda info: info.classification.category is wanted, callback)
 
     def counts(self) -> dict[str, int]:
         """Return how many attempts have failed so far, by subscription."""

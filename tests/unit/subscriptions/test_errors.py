@@ -168,6 +168,18 @@ def test_a_category_alone() -> None:
     assert [each.classification.category for each in got] == [ErrorCategory.PERMANENT]
 
 
+def test_a_callback_may_name_its_severity_and_its_category_but_none_that_there_is_not() -> None:
+    callbacks, got = ErrorCallbacks(), list[ErrorInfo]()
+    callbacks.on_severity("high", got.append)  # type: ignore[arg-type]
+    callbacks.on_category("permanent", got.append)  # type: ignore[arg-type]
+    callbacks.report(info(ErrorSeverity.CRITICAL, ErrorCategory.PERMANENT))
+    assert len(got) == 2
+    with pytest.raises(ValueError, match="'urgent' is not a valid ErrorSeverity"):
+        callbacks.on_severity("urgent", got.append)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'house' is not a valid ErrorCategory"):
+        callbacks.on_category("house", got.append)  # type: ignore[arg-type]
+
+
 def test_a_callback_that_a_call_would_not_run_is_refused() -> None:
     """As from the tutorial with its async left in: nobody would be told of anything."""
 
