@@ -290,7 +290,7 @@ class Delivery:
     def _handle(self, runnable: list[RecordedEvent]) -> int | None:
         self.current = runnable[0]
         try:
-            return run_handlers(self._subscription, runnable, self._must_cut)
+            return run_handlers(self._subscription, self._using, runnable, self._must_cut)
         finally:
             self.current = None
 

@@ -99,6 +99,16 @@ class TransactionEndedError(Exception):
         )
 
 
+class BlockLeftOpenError(Exception):
+    """A handler began an atomic block and did not end it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A handler left a block of transaction.atomic() open, in which the checkpoint would never be committed; have it "
+            "begin the block by a with statement that ends before the handler does."
+        )
+
+
 class ProcessKillerError(Exception):
     """An event during whose handling the process died again and again (out of memory, a crash)."""
 
@@ -169,7 +179,7 @@ _TABLE: list[tuple[tuple[type[BaseException], ...], ErrorClassification]] = [
         (OperationalError, InterfaceError, pg.OperationalError, pg.InterfaceError, ConnectionError),
         _INFRASTRUCTURE,
     ),
-    ((TypeError, AttributeError, NameError), _BUG),
+    ((TypeError, AttributeError, NameError, BlockLeftOpenError), _BUG),
     ((ValueError, LookupError, ArithmeticError, InternalError, Error), _BAD_DATA),
 ]
 

@@ -200,7 +200,7 @@ class Redelivery:
             locked = self._lock_to_run()
             if dead_letters.lock_letter(self._using, letter.id) != letter:
                 return Attempt(Outcome.TAKEN)
-            run_handlers(self._subscription, [recorded], lambda elapsed: False)
+            run_handlers(self._subscription, self._using, [recorded], lambda elapsed: False)
             checkpoints.check_lock(self._using)
             goes_on = letter.scope == "aggregate"
             dead_letters.mark_handled(self._using, letter.id, who, recorded.position if goes_on else None)

@@ -31,6 +31,7 @@ from eventsource_app.subscriptions import (
 )
 from eventsource_app.subscriptions import errors as errors_module
 from eventsource_app.subscriptions.errors import (
+    BlockLeftOpenError,
     ErrorCallbacks,
     ProcessKillerError,
     TransactionEndedError,
@@ -85,6 +86,7 @@ TABLE: list[tuple[Exception, str, str, bool, bool]] = [
     (MyPermanentError("never"), "permanent", "high", False, True),
     (ProcessKillerError(A_RECORD, 2), "infrastructure", "critical", False, True),
     (TransactionEndedError(), "application", "high", False, True),
+    (BlockLeftOpenError(), "application", "high", True, True),
     (MemoryError(), "infrastructure", "critical", False, False),
     (wrapped(OperationalError(), pg.DiskFull()), "infrastructure", "critical", False, False),
     (wrapped(OperationalError(), pg.OutOfMemory()), "infrastructure", "critical", False, False),
