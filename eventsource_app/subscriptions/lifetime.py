@@ -147,6 +147,7 @@ class Lifetime:
         self._callbacks.tell(critical_info(name, worker.current_event, error, category))
 
     def _leave(self) -> None:
+        connection = connections[self._store.using]
         try:
             heartbeats.leave(self._store.using, self._terms.worker_id)
         except (DatabaseError, InterfaceError) as error:
@@ -154,7 +155,8 @@ class Lifetime:
                 "Heartbeat not taken back; it expires by itself", extra={"error_message": str(error)}
             )
         finally:
-            connections[self._store.using].close()
+            if not connection.in_atomic_block:  # the caller's transaction would be rolled back without a word
+                connection.close()
 
 
 def _join(workers: Sequence[Worker], deadline: float) -> None:
