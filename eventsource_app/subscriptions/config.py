@@ -86,11 +86,11 @@ class SubscriptionConfig:
         yield from self._whole_number_rules()
         yield from self._duration_rules()
         yield (
-            not (_is_number(self.retry_jitter) and 0 <= self.retry_jitter <= 1),
+            not (is_number(self.retry_jitter) and 0 <= self.retry_jitter <= 1),
             f"retry_jitter={self.retry_jitter!r} cannot be: use a share from 0 to 1.",
         )
         yield (
-            not (_is_number(self.retry_exponential_base) and self.retry_exponential_base >= 1),
+            not (is_number(self.retry_exponential_base) and self.retry_exponential_base >= 1),
             f"retry_exponential_base={self.retry_exponential_base!r} cannot be: use 1 or more.",
         )
         yield (
@@ -145,7 +145,7 @@ class SubscriptionConfig:
             if field.name.endswith(("_seconds", "_timeout", "_delay")):
                 value = getattr(self, field.name)
                 yield (
-                    not (_is_number(value) and 0 < value <= MOST_SECONDS),
+                    not (is_number(value) and 0 < value <= MOST_SECONDS),
                     f"{field.name}={value!r} cannot be: use seconds above 0, {MOST_SECONDS:,} at most.",
                 )
         yield (
@@ -174,7 +174,7 @@ class HealthCheckConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not (_is_number(value) and value >= 0):
+            if not (is_number(value) and value >= 0):
                 raise ConfigurationError(f"{field.name}={value!r} cannot be: use a number from 0.")
         for name in ("max_errors", "max_lag_events", "max_dead_letters"):
             warning, critical = getattr(self, f"{name}_warning"), getattr(self, f"{name}_critical")
@@ -188,7 +188,7 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
 
 

@@ -12,6 +12,7 @@ from django.db import DatabaseError, InterfaceError, connections
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.subscriptions import checkpoints, heartbeats
 from eventsource_app.subscriptions.checkpoints import CheckpointRow, Lease
+from eventsource_app.subscriptions.config import MOST_SECONDS, ConfigurationError, is_number
 from eventsource_app.subscriptions.errors import (
     ErrorCallbacks,
     ProcessingTimeoutError,
@@ -39,6 +40,14 @@ class Terms:
     lease_seconds: float = checkpoints.LEASE_SECONDS
     pin: Pin | None = None
     heartbeat_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("shutdown_timeout", "drain_timeout"):
+            value = getattr(self, name)
+            if not (is_number(value) and 0 <= value <= MOST_SECONDS):
+                raise ConfigurationError(
+                    f"{name}={value!r} cannot be: use seconds from 0, {MOST_SECONDS:,} at most."
+                )
 
 
 class Lifetime:
