@@ -195,6 +195,16 @@ def test_a_projection_that_handles_nothing_is_not_subscribed() -> None:
     assert Subscription("whole", Whole(), SubscriptionConfig()).event_types is None
 
 
+def test_what_is_no_projection_is_not_subscribed() -> None:
+    """As from the tutorial, whose projections have no base."""
+
+    class PartitionedProjection:
+        def handle(self, event: DomainEvent) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="PartitionedProjection is no Projection"):
+        Subscription("orders", PartitionedProjection(), SubscriptionConfig())  # type: ignore[arg-type]
+
+
 def test_a_name_belongs_to_one_class() -> None:
     class Other(Projection):
         pass
