@@ -8,6 +8,8 @@ from typing import Generic, TypeVar
 from uuid import UUID
 
 from django.db import InterfaceError, OperationalError, connections
+from psycopg.errors import ConnectionTimeout
+from psycopg_pool import PoolTimeout
 
 from eventsource_app.aggregates.aggregate import AggregateRoot
 from eventsource_app.aggregates.snapshot_policy import SnapshotPolicy
@@ -31,6 +33,8 @@ Value = TypeVar("Value")
 RETRIES = 5
 FIRST_DELAY_SECONDS = 0.005
 MAX_DELAY_SECONDS = 0.2
+# Whoever meets these has waited for a connection for as long as may be: each retry would wait as long again.
+WAITED = (PoolTimeout, ConnectionTimeout)
 
 
 class AggregateNotFoundError(EventSourceError):
@@ -147,8 +151,8 @@ class AggregateRepository(Generic[Aggregate]):
                 break
             try:
                 return action()
-            except (OperationalError, InterfaceError):
-                if self._connection_is_usable():
+            except (OperationalError, InterfaceError) as error:
+                if self._connection_is_usable() or isinstance(error.__cause__, WAITED):
                     raise
                 time.sleep(_delay(attempt))
                 connections[self._store.using].close()

@@ -14,9 +14,9 @@ from eventsource_app.subscriptions import checkpoints, dead_letters
 from eventsource_app.subscriptions.checkpoints import Counts, Lease, LockedCheckpoint
 from eventsource_app.subscriptions.config import CheckpointStrategy
 from eventsource_app.subscriptions.dead_letters import Aggregate, Failure, ParkedSet
-from eventsource_app.subscriptions.errors import describe
+from eventsource_app.subscriptions.errors import describe, is_for_the_process
 from eventsource_app.subscriptions.failure_run import FailureRun, aggregate_of
-from eventsource_app.subscriptions.handling import is_for_the_process, run_handlers
+from eventsource_app.subscriptions.handling import run_handlers
 from eventsource_app.subscriptions.interruptions import (
     CheckpointMovedError,
     DeadLetterLimitError,
@@ -166,7 +166,7 @@ class Attempts:
     def _handle(self, runnable: list[RecordedEvent]) -> int | None:
         self.current = runnable[0]
         try:
-            return run_handlers(self._subscription, runnable, self._must_cut)
+            return run_handlers(self._subscription, self._using, runnable, self._must_cut)
         finally:
             self.current = None
 

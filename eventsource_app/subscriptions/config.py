@@ -5,10 +5,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
+from eventsource_app.events.event import MAX_NAME_LENGTH, DomainEvent, is_storable_name
+
 MAX_PARTITIONS: Final = 1024
 IN_FLIGHT_BATCHES: Final = 10
 # The server counts a statement's timeout in milliseconds, of which 0 is none, and no more than 32 bits of them.
 LEAST_TIMEOUT, MOST_TIMEOUT = 0.001, 2_000_000
+# Thirty years. A time beyond the calendar's end cannot be written, nor with it the letter that is to be tried then.
+MOST_SECONDS: Final = 1_000_000_000
 START_WORDS: Final = ("checkpoint", "beginning", "end")
 
 
@@ -78,14 +82,15 @@ class SubscriptionConfig:
         for name in ("continue_on_error", "circuit_breaker_enabled"):
             value = getattr(self, name)  # the text "false" would count as true
             yield not isinstance(value, bool), f"{name}={value!r} cannot be: use True or False."
+        yield from self._name_rules()
         yield from self._whole_number_rules()
         yield from self._duration_rules()
         yield (
-            not (_is_number(self.retry_jitter) and 0 <= self.retry_jitter <= 1),
+            not (is_number(self.retry_jitter) and 0 <= self.retry_jitter <= 1),
             f"retry_jitter={self.retry_jitter!r} cannot be: use a share from 0 to 1.",
         )
         yield (
-            not (_is_number(self.retry_exponential_base) and self.retry_exponential_base >= 1),
+            not (is_number(self.retry_exponential_base) and self.retry_exponential_base >= 1),
             f"retry_exponential_base={self.retry_exponential_base!r} cannot be: use 1 or more.",
         )
         yield (
@@ -104,6 +109,19 @@ class SubscriptionConfig:
             self.partitions > MAX_PARTITIONS or self.partitions & (self.partitions - 1) != 0,
             f"partitions={self.partitions} cannot be: use a power of two up to {MAX_PARTITIONS}.",
         )
+
+    def _name_rules(self) -> Iterable[tuple[bool, str]]:
+        """What the database cannot be asked for would keep the reader from all subscriptions of its process."""
+        for item in self.event_types or ():
+            yield (
+                not is_storable_name(_event_type(item)),
+                f"event_types has {item!r}, which names no event: use classes, or names of 1 to {MAX_NAME_LENGTH} characters.",
+            )
+        for item in self.aggregate_types or ():
+            yield (
+                not is_storable_name(item),
+                f"aggregate_types has {item!r}, which is no name: use texts of 1 to {MAX_NAME_LENGTH} characters.",
+            )
 
     def _whole_number_rules(self) -> Iterable[tuple[bool, str]]:
         least = {
@@ -127,8 +145,8 @@ class SubscriptionConfig:
             if field.name.endswith(("_seconds", "_timeout", "_delay")):
                 value = getattr(self, field.name)
                 yield (
-                    not (_is_number(value) and 0 < value < float("inf")),
-                    f"{field.name}={value!r} cannot be: use seconds above 0.",
+                    not (is_number(value) and 0 < value <= MOST_SECONDS),
+                    f"{field.name}={value!r} cannot be: use seconds above 0, {MOST_SECONDS:,} at most.",
                 )
         yield (
             not LEAST_TIMEOUT <= self.processing_timeout <= MOST_TIMEOUT,
@@ -156,7 +174,7 @@ class HealthCheckConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if not (_is_number(value) and value >= 0):
+            if not (is_number(value) and value >= 0):
                 raise ConfigurationError(f"{field.name}={value!r} cannot be: use a number from 0.")
         for name in ("max_errors", "max_lag_events", "max_dead_letters"):
             warning, critical = getattr(self, f"{name}_warning"), getattr(self, f"{name}_critical")
@@ -170,8 +188,13 @@ def _is_count(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_number(value: object) -> bool:
+def is_number(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and value == value
+
+
+def _event_type(item: Any) -> Any:
+    """Return the name of an event type that is given as its class; that of ``DomainEvent`` itself is empty."""
+    return item.declared("event_type") if isinstance(item, type) and issubclass(item, DomainEvent) else item
 
 
 def _as_strategy(value: object) -> CheckpointStrategy:

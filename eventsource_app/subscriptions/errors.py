@@ -2,6 +2,7 @@
 
 import enum
 import functools
+import threading
 from dataclasses import dataclass, replace
 
 import psycopg_pool
@@ -88,6 +89,16 @@ class TransactionEndedError(Exception):
         )
 
 
+class BlockLeftOpenError(Exception):
+    """A handler began an atomic block and did not end it."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A handler left a block of transaction.atomic() open, in which the checkpoint would never be committed; have it "
+            "begin the block by a with statement that ends before the handler does."
+        )
+
+
 class ProcessKillerError(Exception):
     """An event during whose handling the process died again and again (out of memory, a crash)."""
 
@@ -141,7 +152,7 @@ _TABLE: list[tuple[tuple[type[BaseException], ...], ErrorClassification]] = [
         (OperationalError, InterfaceError, pg.OperationalError, pg.InterfaceError, ConnectionError),
         _INFRASTRUCTURE,
     ),
-    ((TypeError, AttributeError, NameError), _BUG),
+    ((TypeError, AttributeError, NameError, BlockLeftOpenError), _BUG),
     ((ValueError, LookupError, ArithmeticError, InternalError, Error), _BAD_DATA),
 ]
 
@@ -179,6 +190,11 @@ def storable(text: str) -> str:
 def was_cancelled(error: BaseException) -> bool:
     """Say whether a statement was cancelled, by its timeout or by somebody."""
     return isinstance(error, pg.QueryCanceled) or isinstance(error.__cause__, pg.QueryCanceled)
+
+
+def is_for_the_process(error: BaseException) -> bool:
+    """Say whether an error is for more than the event: Ctrl-C or an exit, in the main thread of an operator's process."""
+    return not isinstance(error, Exception) and threading.current_thread() is threading.main_thread()
 
 
 def when_exhausted(classification: ErrorClassification, delay: float | None) -> ErrorClassification:

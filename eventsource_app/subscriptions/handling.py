@@ -1,17 +1,18 @@
 """Calling the handlers of a projection; ``attempts`` and ``redelivery`` do it inside their transactions."""
 
-import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
+
+from django.db import connections
 
 from eventsource_app.observability import tracing
 from eventsource_app.observability.correlation import caused_by_each
 from eventsource_app.observability.metrics import handler_seconds
 from eventsource_app.observability.spans import Spans
 from eventsource_app.store.recorded_event import RecordedEvent
-from eventsource_app.subscriptions.errors import HandlerExitedError
+from eventsource_app.subscriptions.errors import BlockLeftOpenError, HandlerExitedError, is_for_the_process
 from eventsource_app.subscriptions.registry import Subscription
 from eventsource_app.subscriptions.spans import handling_span
 
@@ -40,13 +41,16 @@ def _decode(events: list[RecordedEvent]) -> Iterator[None]:
 
 
 def run_handlers(
-    subscription: Subscription, events: list[RecordedEvent], must_cut: Callable[[float], bool]
+    subscription: Subscription,
+    using: str,
+    events: list[RecordedEvent],
+    must_cut: Callable[[float], bool],
 ) -> int | None:
     """Give events to the projection; return the position it was cut at, ``None`` when all were handled.
 
     Raises what a handler raises; in a worker's thread always an ``Exception``, since anything else would end the thread.
     """
-    with handler_seconds.labels(subscription.name).time():
+    with handler_seconds.labels(subscription.name).time(), balanced_blocks(using):
         try:
             return _run(subscription, events, must_cut)
         except BaseException as error:
@@ -55,9 +59,19 @@ def run_handlers(
             raise HandlerExitedError(error) from error
 
 
-def is_for_the_process(error: BaseException) -> bool:
-    """Say whether an error is for more than the event: Ctrl-C or an exit, in the main thread of an operator's process."""
-    return not isinstance(error, Exception) and threading.current_thread() is threading.main_thread()
+@contextmanager
+def balanced_blocks(using: str) -> Iterator[None]:
+    """Around a projection's code: end the atomic blocks that it leaves open, which would keep our own from its commit."""
+    blocks = connections[using].atomic_blocks
+    depth = len(blocks)
+    try:
+        yield
+        if len(blocks) > depth:
+            raise BlockLeftOpenError
+    except BaseException as error:
+        while len(blocks) > depth:
+            blocks[-1].__exit__(type(error), error, error.__traceback__)
+        raise
 
 
 def _run(

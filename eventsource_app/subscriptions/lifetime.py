@@ -12,6 +12,7 @@ from django.db import DatabaseError, InterfaceError, connections
 from eventsource_app.store.event_store import EventStore
 from eventsource_app.subscriptions import checkpoints, heartbeats
 from eventsource_app.subscriptions.checkpoints import CheckpointRow, Lease
+from eventsource_app.subscriptions.config import MOST_SECONDS, ConfigurationError, is_number
 from eventsource_app.subscriptions.errors import ProcessingTimeoutError, classify
 from eventsource_app.subscriptions.ownership import Ownership
 from eventsource_app.subscriptions.partitions import Pin
@@ -35,6 +36,14 @@ class Terms:
     lease_seconds: float = checkpoints.LEASE_SECONDS
     pin: Pin | None = None
     heartbeat_file: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("shutdown_timeout", "drain_timeout"):
+            value = getattr(self, name)
+            if not (is_number(value) and 0 <= value <= MOST_SECONDS):
+                raise ConfigurationError(
+                    f"{name}={value!r} cannot be: use seconds from 0, {MOST_SECONDS:,} at most."
+                )
 
 
 class Lifetime:
@@ -143,6 +152,7 @@ class Lifetime:
         self._callbacks.tell(critical_info(name, worker.current_event, error, category))
 
     def _leave(self) -> None:
+        connection = connections[self._store.using]
         try:
             heartbeats.leave(self._store.using, self._terms.worker_id)
         except (DatabaseError, InterfaceError) as error:
@@ -150,7 +160,8 @@ class Lifetime:
                 "Heartbeat not taken back; it expires by itself", extra={"error_message": str(error)}
             )
         finally:
-            connections[self._store.using].close()
+            if not connection.in_atomic_block:  # the caller's transaction would be rolled back without a word
+                connection.close()
 
 
 def _join(workers: Sequence[Worker], deadline: float) -> None:

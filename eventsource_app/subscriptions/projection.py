@@ -41,8 +41,13 @@ class Projection:
         cls._handlers = _collect(cls)
         if cls._handlers and cls.takes_batches():
             raise TypeError(f"{cls.__name__} has both handle_batch and @handles methods; keep one kind.")
-        for name in ("handle_batch", "reset", *(name for name, _ in cls._handlers.values())):
-            if _never_runs(getattr(cls, name, None)):
+        if "" in (cls.event_types() or ()):
+            raise TypeError(
+                f"{cls.__name__} handles DomainEvent itself, which no event is; name their classes, or have handle_batch take "
+                "every event by naming none."
+            )
+        for name in ("handle", "handle_batch", "reset", *(name for name, _ in cls._handlers.values())):
+            if never_runs(getattr(cls, name, None)):
                 raise TypeError(
                     f"{cls.__name__}.{name} is async or a generator, so a call of it would do nothing; make it a plain method."
                 )
@@ -50,6 +55,11 @@ class Projection:
     @classmethod
     def takes_batches(cls) -> bool:
         return callable(getattr(cls, "handle_batch", None))
+
+    @classmethod
+    def handles_nothing(cls) -> bool:
+        """Say whether all events would pass by: it has no method that takes any."""
+        return not cls._handlers and not cls.takes_batches() and cls.handle is Projection.handle
 
     @classmethod
     def event_types(cls) -> tuple[str, ...] | None:
@@ -77,9 +87,15 @@ class Projection:
         )
 
 
-def _never_runs(method: object) -> bool:
-    """Say whether a call only makes something that waits to be awaited or iterated over: events would pass by unhandled."""
+def never_runs(method: object) -> bool:
+    """Say whether a call only makes something that waits to be awaited or iterated over: what it is for would not happen."""
     return inspect.iscoroutinefunction(method) or inspect.isgeneratorfunction(method)
+
+
+def _marked(cls: type[Projection], name: str) -> Sequence[type[DomainEvent]]:
+    """Return the events of a method: a mark of its own, or else of the method that it overrides."""
+    marks = (getattr(vars(base).get(name), _MARK, None) for base in cls.__mro__)
+    return next(filter(None, marks), ())
 
 
 def _collect(cls: type[Projection]) -> dict[str, tuple[str, bool]]:
@@ -87,7 +103,7 @@ def _collect(cls: type[Projection]) -> dict[str, tuple[str, bool]]:
     found: dict[str, tuple[str, bool]] = {}
     for name in dir(cls):
         method = inspect.getattr_static(cls, name)
-        for event_class in getattr(method, _MARK, ()):
+        for event_class in _marked(cls, name) if callable(method) else ():
             event_type = event_class.declared("event_type")
             if event_type in found:
                 raise TypeError(

@@ -23,6 +23,7 @@ from eventsource_app.subscriptions.control import (
     worst_state,
 )
 from eventsource_app.subscriptions.errors import TransactionEndedError
+from eventsource_app.subscriptions.handling import balanced_blocks
 from eventsource_app.subscriptions.registry import Subscription
 
 START_OVER: Final = """
@@ -252,7 +253,8 @@ def _check_nobody_moves_it(name: str, rows: list[CheckpointRow], using: str) -> 
 
 def _reset(subscription: Subscription, using: str) -> None:
     try:
-        subscription.projection.reset()
+        with balanced_blocks(using):
+            subscription.projection.reset()
         checkpoints.check_lock(using)
     except NotImplementedError as error:
         raise ControlError(str(error)) from error

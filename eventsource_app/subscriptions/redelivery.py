@@ -24,10 +24,11 @@ from eventsource_app.subscriptions.errors import (
     ProcessKillerError,
     classify,
     describe,
+    is_for_the_process,
     was_cancelled,
     when_exhausted,
 )
-from eventsource_app.subscriptions.handling import is_for_the_process, run_handlers
+from eventsource_app.subscriptions.handling import run_handlers
 from eventsource_app.subscriptions.interruptions import (
     CutShortError,
     Interruption,
@@ -198,7 +199,7 @@ class Redelivery:
             self._lock_to_run()
             if dead_letters.lock_letter(self._using, letter.id) != letter:
                 return Attempt(Outcome.TAKEN)
-            run_handlers(self._subscription, [recorded], lambda elapsed: False)
+            run_handlers(self._subscription, self._using, [recorded], lambda elapsed: False)
             checkpoints.check_lock(self._using)
             goes_on = letter.scope == "aggregate"
             dead_letters.mark_handled(self._using, letter.id, who, recorded.position if goes_on else None)

@@ -30,7 +30,21 @@ class Subscription:
             raise ConfigurationError(
                 f"Subscription name {self.name!r} cannot be: use 1 to {LONGEST_NAME} characters that a database can keep."
             )
+        self._check_projection()
         self.check_partitions(self.config.partitions)
+
+    def _check_projection(self) -> None:
+        class_name = type(self.projection).__name__
+        if not isinstance(self.projection, Projection):
+            raise ConfigurationError(
+                f"Subscription {self.name!r} cannot be: {class_name} is no Projection; derive it from "
+                "eventsource_app.subscriptions.Projection, and mark its methods with @handles."
+            )
+        if self.projection.handles_nothing():
+            raise ConfigurationError(
+                f"Subscription {self.name!r} cannot be: {class_name} handles nothing, so all events would pass it by; mark its "
+                "methods with @handles, or give it handle_batch."
+            )
 
     def check_partitions(self, count: int) -> None:
         """Raise ``ConfigurationError`` where the projection cannot be split into so many."""

@@ -9,7 +9,15 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from eventsource_app.store.recorded_event import RecordedEvent
-from eventsource_app.subscriptions.errors import ErrorCategory, ErrorClassification, ErrorSeverity, describe
+from eventsource_app.subscriptions.config import ConfigurationError
+from eventsource_app.subscriptions.errors import (
+    ErrorCategory,
+    ErrorClassification,
+    ErrorSeverity,
+    describe,
+    is_for_the_process,
+)
+from eventsource_app.subscriptions.projection import never_runs
 
 logger = logging.getLogger("eventsource.errors")
 alerts = logging.getLogger("eventsource.alerts")
@@ -62,6 +70,7 @@ def critical_info(
 
 
 ErrorCallback = Callable[[ErrorInfo], object]
+Wanted = Callable[[ErrorInfo], bool]
 
 
 class ErrorCallbacks:
@@ -74,17 +83,19 @@ class ErrorCallbacks:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._lock = threading.Lock()
-        self._callbacks: list[tuple[Callable[[ErrorInfo], bool], ErrorCallback]] = []
+        self._callbacks: list[tuple[Wanted, ErrorCallback]] = []
 
     def on_error(self, callback: ErrorCallback) -> None:
-        self._callbacks.append((lambda info: True, callback))
+        self._add(lambda info: True, callback)
 
     def on_severity(self, severity: ErrorSeverity, callback: ErrorCallback) -> None:
         """Call for this severity and above."""
-        self._callbacks.append((lambda info: info.classification.severity >= severity, callback))
+        least = ErrorSeverity(severity)  # a mere name would equal nothing, and nobody would be told
+        self._add(lambda info: info.classification.severity >= least, callback)
 
     def on_category(self, category: ErrorCategory, callback: ErrorCallback) -> None:
-        self._callbacks.append((lambda info: info.classification.category is category, callback))
+        wanted = ErrorCategory(category)
+        self._add(lambda info: info.classification.category is wanted, callback)
 
     def counts(self) -> dict[str, int]:
         """Return how many attempts have failed so far, by subscription."""
@@ -102,10 +113,22 @@ class ErrorCallbacks:
             try:
                 if wants(info):
                     callback(info)
-            except Exception:
-                logger.exception(
-                    "Error callback failed", extra={"callback": getattr(callback, "__name__", repr(callback))}
-                )
+            except BaseException as error:
+                if is_for_the_process(error):
+                    raise
+                logger.exception("Error callback failed", extra={"callback": _name_of(callback)})
+
+    def _add(self, wants: Wanted, callback: ErrorCallback) -> None:
+        if never_runs(callback):
+            raise ConfigurationError(
+                f"Error callback {_name_of(callback)} is async or a generator, so a call of it would do nothing; make it a plain "
+                "function."
+            )
+        self._callbacks.append((wants, callback))
+
+
+def _name_of(callback: ErrorCallback) -> str:
+    return getattr(callback, "__name__", repr(callback))
 
 
 def log_error(info: ErrorInfo) -> None:

@@ -1,6 +1,6 @@
 """What must not be stored is refused at the border with a sentence, and nothing is stored."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
@@ -14,6 +14,7 @@ from django.db import transaction
 from pydantic import (
     BaseModel,
     Field,
+    RootModel,
     SecretStr,
     computed_field,
     field_serializer,
@@ -232,6 +233,30 @@ class NotedHappened(DomainEvent):
     noted: dict[str, Noted] | None = None
 
 
+class Paid(BaseModel):
+    amount: int = 0
+
+
+class PaidByCard(Paid):
+    last_digits: str = ""
+
+
+@dataclass
+class Sent:
+    paid: Paid = field(default_factory=Paid)
+
+
+@dataclass
+class SentAbroad(Sent):
+    country: str = ""
+
+
+class PaidHappened(DomainEvent):
+    aggregate_type: str = ACCOUNT
+    paid: list[Paid] = []
+    sent: dict[str, Sent] = {}
+
+
 class BytesHappened(DomainEvent, ser_json_bytes="base64"):
     aggregate_type: str = ACCOUNT
     image: bytes
@@ -248,6 +273,9 @@ class BytesHappened(DomainEvent, ser_json_bytes="base64"):
         (InsideHappened, {}, r"Field 'inner\.left_out' .* excluded .* never come back"),
         (NotedHappened, {}, r"Field 'noted\.left_out' .* excluded .* never come back"),
         (BytesHappened, {"image": b"abc"}, "Field 'image' .* does not come back as it went in"),
+        (PaidHappened, {"paid": [PaidByCard(last_digits="1234")]}, "Field 'paid' .* does not come back"),
+        (PaidHappened, {"sent": {"a": SentAbroad(country="FR")}}, "Field 'sent' .* does not come back"),
+        (PaidHappened, {"sent": {"a": Sent(PaidByCard())}}, "Field 'sent' .* does not come back"),
         (MaskedHappened, {"secret": "hush"}, "Field 'secret' .* never come back"),
         (OverloadedHappened, {"who": "Ada"}, "writes actor_id into its payload.* never come back"),
         (EverythingWritten, {"amount": 3}, "writes actor_id, aggregate_id, .* into its payload"),
@@ -306,8 +334,14 @@ class Sealed(BaseModel):
         return text.rpartition(":")[2]
 
 
+class Words(RootModel[list[str]]):
+    def __iter__(self) -> Iterator[str]:  # type: ignore[override]
+        return iter(self.root)
+
+
 class StrangeHappened(DomainEvent):
     aggregate_type: str = ACCOUNT
+    words: Words = Words(["a", "b"])
     opaque: Opaque
     told: Told
     sealed: Sealed
@@ -326,7 +360,7 @@ def test_a_class_is_not_refused_for_what_only_cannot_be_compared() -> None:
     mine.register(StrangeHappened)
     event = StrangeHappened(
         aggregate_id=STREAM.aggregate_id, aggregate_version=1, opaque=Opaque("a"), told=Told(told=3),
-        sealed=Sealed(text="b"), names=set(map(str, range(100))), whatever=(Decimal("1.0"), 2),
+        sealed=Sealed(text="b"), names=set(map(str, range(100))), whatever=(Decimal("1.0"), 2, Paid(amount=3)),
     )  # fmt: skip
     EventStore(registry=mine).append(STREAM, [event], ExpectedVersion.NO_STREAM)
     [recorded] = EventStore(registry=mine).read_stream(STREAM)

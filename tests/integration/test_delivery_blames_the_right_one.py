@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import psycopg
 import pytest
-from django.db import DatabaseError, OperationalError
+from django.db import DatabaseError, OperationalError, transaction
 from psycopg import errors as pg
 
 from eventsource_app.subscriptions import ErrorCategory, SubscriptionConfig, checkpoints, letters, worker
@@ -70,6 +70,26 @@ def test_a_commit_by_a_handler_itself_belongs_to_its_event(world: World) -> None
     world.catch_up(batch_size=1)
     assert sorted(world.delivered()) == sorted([*world.log(), position])
     assert (world.letter().position, world.letter().state) == (position, "dead")
+
+
+def test_a_block_that_a_handler_leaves_open_belongs_to_its_event(world: World) -> None:
+    """The commit would be one of a savepoint in it, and the row would stay locked for as long as the worker lives."""
+    position = poison_in_the_middle(world, lambda: transaction.atomic().__enter__())
+    world.catch_up(**NEVER_AGAIN)
+    assert_only_it_was_parked(world, position)
+    assert "left a block of transaction.atomic() open" in world.letter().error_message
+
+
+def test_blocks_that_a_handler_leaves_open_when_it_fails_do_not_stay_open(world: World) -> None:
+    def fail() -> None:
+        transaction.atomic().__enter__()
+        transaction.atomic().__enter__()
+        raise ValueError("poison")
+
+    position = poison_in_the_middle(world, fail)
+    world.catch_up(**NEVER_AGAIN)
+    assert_only_it_was_parked(world, position)
+    assert world.letter().error_message == "poison"
 
 
 @pytest.mark.parametrize("end", ["ROLLBACK", "COMMIT"])

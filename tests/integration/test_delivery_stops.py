@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from django.db import transaction
 
 from eventsource_app.subscriptions import ShutdownPhase, SubscriptionConfig, SubscriptionManager
 from tests.integration.ledger import NAME, QUICK, Gate, Ledger, World, in_background, query, run_sql
@@ -147,6 +148,14 @@ def test_a_stop_without_a_start_is_no_error(world: World) -> None:
     assert (result.phase, result.forced, result.events_in_flight, result.checkpoints_saved) == (
         ShutdownPhase.STOPPED, False, 0, 0,
     )  # fmt: skip
+
+
+def test_a_stop_inside_the_callers_transaction_leaves_it_to_the_caller(world: World) -> None:
+    manager = world.start()
+    with transaction.atomic():
+        run_sql("CREATE TABLE of_the_caller ()")
+        manager.stop()
+    run_sql("DROP TABLE of_the_caller")
 
 
 def test_unsubscribe_returns_when_the_batch_that_runs_has_ended(world: World) -> None:

@@ -1,6 +1,7 @@
 """Every failed attempt is told: to callbacks, to the statistics, to the log; a callback that raises harms nothing."""
 
 import logging
+from asyncio import CancelledError
 from typing import Any
 
 import pytest
@@ -84,15 +85,20 @@ def test_a_callback_gets_all_there_is_to_know(world: World) -> None:
     assert [error.classification.severity.value for error in world.errors] == ["medium", "medium", "critical"]
 
 
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("the pager is away"), SystemExit("the pager is away"), CancelledError("the pager is away")],
+    ids=lambda error: type(error).__name__,
+)
 def test_a_callback_that_raises_is_logged_and_harms_nothing(
-    world: World, caplog: pytest.LogCaptureFixture
+    world: World, caplog: pytest.LogCaptureFixture, error: BaseException
 ) -> None:
     streams = world.accounts(5)
     world.ledger.fails_at(streams[2], 1, ValueError("poison"))
     heard: list[ErrorInfo] = []
 
     def broken(info: ErrorInfo) -> None:
-        raise RuntimeError("the pager is away")
+        raise error
 
     manager = world.manager()
     manager.on_error(broken)
@@ -101,8 +107,10 @@ def test_a_callback_that_raises_is_logged_and_harms_nothing(
     with caplog.at_level(logging.ERROR):
         manager.start()
         world.wait_until_caught_up()
-        manager.stop()
+        result = manager.stop()
 
+    assert result.checkpoints_saved == 1, "the worker is still the one that began"
+    assert world.checkpoint().epoch == 1
     assert len(heard) == len(world.errors) == 1
     assert len(world.delivered()) == 4
     assert len(world.letters()) == 1

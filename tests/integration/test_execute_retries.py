@@ -9,6 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 from django.db import InterfaceError, OperationalError, connection, transaction
+from psycopg.errors import ConnectionTimeout
+from psycopg_pool import PoolTimeout
 
 from eventsource_app.aggregates import AggregateNotFoundError
 from eventsource_app.observability.correlation import caused_by, correlation
@@ -113,6 +115,26 @@ def test_an_error_of_the_database_that_is_no_outage_is_not_retried(account_id: U
 
     store = Refusing(registry=registry)
     with pytest.raises(OperationalError, match="disk full"):
+        accounts(store).execute(account_id, lambda account: account.pay_in(7))
+    assert store.count == 1
+
+
+@pytest.mark.parametrize("cause", [PoolTimeout, ConnectionTimeout])
+def test_who_has_waited_for_a_connection_does_not_wait_as_long_again(
+    account_id: UUID, cause: type[Exception]
+) -> None:
+    """Six times the pool's timeout would be minutes, in which the caller's thread is held."""
+
+    class Exhausted(EventStore):
+        count = 0
+
+        def replay(self, stream: StreamId) -> Any:
+            self.count += 1
+            connection.close()
+            raise OperationalError("couldn't get a connection after 30.00 sec") from cause()
+
+    store = Exhausted(registry=registry)
+    with pytest.raises(OperationalError, match="couldn't get a connection"):
         accounts(store).execute(account_id, lambda account: account.pay_in(7))
     assert store.count == 1
 

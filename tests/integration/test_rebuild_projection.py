@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import transaction
 
 from eventsource_app.management.commands import rebuild_projection
 from eventsource_app.models import Checkpoint
 from eventsource_app.subscriptions import Projection, SubscriptionConfig, SubscriptionManager, control
 from eventsource_app.subscriptions import declared_subscriptions as declared
 from eventsource_app.subscriptions.control import ControlError, UnknownSubscriptionError
+from eventsource_app.subscriptions.errors import BlockLeftOpenError
 from eventsource_app.subscriptions.rebuilding import finish_rebuild, rebuild, rebuild_progress
 from eventsource_app.subscriptions.registry import Subscription
 from orders.commands import PlaceOrder
@@ -109,6 +111,21 @@ def test_a_reset_that_ends_the_transaction_is_refused(shop: World, end: str) -> 
         rebuild(NAME, WHO, store=shop.store, subscriptions=code(shop, Ending()))
     assert Checkpoint.objects.values().get() == before
     begin(shop)
+    shop.catch_up()
+    shop.assert_each_once()
+
+
+def test_a_reset_that_leaves_a_block_open_locks_nothing(shop: World) -> None:
+    class Opening(RebuildableLedger):
+        def reset(self) -> None:
+            super().reset()
+            transaction.atomic().__enter__()
+
+    shop.accounts(3)
+    shop.catch_up()
+    with pytest.raises(BlockLeftOpenError):
+        rebuild(NAME, WHO, store=shop.store, subscriptions=code(shop, Opening()))
+    shop.accounts(1)
     shop.catch_up()
     shop.assert_each_once()
 

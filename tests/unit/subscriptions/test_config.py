@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
+from eventsource_app.events import DomainEvent
 from eventsource_app.subscriptions import (
     CheckpointStrategy,
     ConfigurationError,
     HealthCheckConfig,
     SubscriptionConfig,
 )
-from tests.builders import MoneyPaidIn
+from tests.builders import Account, MoneyPaidIn
 
 
 def test_the_defaults_are_the_contracts() -> None:
@@ -71,6 +72,7 @@ def test_the_defaults_are_the_contracts() -> None:
         {"max_retries": 1.5},
         {"initial_retry_delay": 0},
         {"initial_retry_delay": 61},
+        {"initial_retry_delay": 1e300, "max_retry_delay": 1e300},
         {"max_retry_delay": 0.5},
         {"retry_exponential_base": 0.5},
         {"retry_exponential_base": float("nan")},
@@ -80,7 +82,15 @@ def test_the_defaults_are_the_contracts() -> None:
         {"circuit_breaker_failure_threshold": 0},
         {"circuit_breaker_recovery_timeout": 0},
         {"event_types": "OrderCreated"},
+        {"event_types": [7]},
+        {"event_types": [DomainEvent]},
+        {"event_types": [int]},
+        {"event_types": ["Order\0Created"]},
+        {"event_types": [""]},
         {"aggregate_types": 7},
+        {"aggregate_types": [Account]},
+        {"aggregate_types": [MoneyPaidIn]},
+        {"aggregate_types": ["Order\0"]},
         {"partitions": 0},
         {"partitions": 3},
         {"partitions": 2048},

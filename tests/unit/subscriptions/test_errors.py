@@ -20,6 +20,7 @@ from psycopg import errors as pg
 from eventsource_app.events import UnknownEventTypeError
 from eventsource_app.store import RecordedEvent
 from eventsource_app.subscriptions import (
+    ConfigurationError,
     ErrorCategory,
     ErrorClassification,
     ErrorInfo,
@@ -29,7 +30,12 @@ from eventsource_app.subscriptions import (
     classify_as,
 )
 from eventsource_app.subscriptions import errors as errors_module
-from eventsource_app.subscriptions.errors import ProcessKillerError, TransactionEndedError, describe
+from eventsource_app.subscriptions.errors import (
+    BlockLeftOpenError,
+    ProcessKillerError,
+    TransactionEndedError,
+    describe,
+)
 from eventsource_app.subscriptions.reporting import ErrorCallbacks
 from tests.builders import a_stream, paid_in
 
@@ -80,6 +86,7 @@ TABLE: list[tuple[Exception, str, str, bool, bool]] = [
     (MyPermanentError("never"), "permanent", "high", False, True),
     (ProcessKillerError(A_RECORD, 2), "infrastructure", "critical", False, True),
     (TransactionEndedError(), "application", "high", False, True),
+    (BlockLeftOpenError(), "application", "high", True, True),
     (MemoryError(), "infrastructure", "critical", False, False),
     (wrapped(OperationalError(), pg.DiskFull()), "infrastructure", "critical", False, False),
     (wrapped(OperationalError(), pg.OutOfMemory()), "infrastructure", "critical", False, False),
@@ -161,6 +168,33 @@ def test_a_category_alone() -> None:
     for category in ErrorCategory:
         callbacks.report(info(ErrorSeverity.LOW, category))
     assert [each.classification.category for each in got] == [ErrorCategory.PERMANENT]
+
+
+def test_a_callback_may_name_its_severity_and_its_category_but_none_that_there_is_not() -> None:
+    callbacks, got = ErrorCallbacks(), list[ErrorInfo]()
+    callbacks.on_severity("high", got.append)  # type: ignore[arg-type]
+    callbacks.on_category("permanent", got.append)  # type: ignore[arg-type]
+    callbacks.report(info(ErrorSeverity.CRITICAL, ErrorCategory.PERMANENT))
+    assert len(got) == 2
+    with pytest.raises(ValueError, match="'urgent' is not a valid ErrorSeverity"):
+        callbacks.on_severity("urgent", got.append)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="'house' is not a valid ErrorCategory"):
+        callbacks.on_category("house", got.append)  # type: ignore[arg-type]
+
+
+def test_a_callback_that_a_call_would_not_run_is_refused() -> None:
+    """As from the tutorial with its async left in: nobody would be told of anything."""
+
+    async def alert_critical_errors(_: ErrorInfo) -> None: ...
+
+    callbacks = ErrorCallbacks()
+    for add in (
+        callbacks.on_error,
+        lambda callback: callbacks.on_severity(ErrorSeverity.CRITICAL, callback),
+        lambda callback: callbacks.on_category(ErrorCategory.UNKNOWN, callback),
+    ):
+        with pytest.raises(ConfigurationError, match=r"alert_critical_errors is async or a generator"):
+            add(alert_critical_errors)
 
 
 def test_a_callback_that_raises_does_not_keep_the_next_from_hearing(caplog: pytest.LogCaptureFixture) -> None:

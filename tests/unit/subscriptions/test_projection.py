@@ -74,6 +74,27 @@ def test_methods_are_inherited() -> None:
     assert More.event_types() == Seen.event_types()
 
 
+def test_an_overriding_method_handles_what_the_overridden_one_does_unless_it_says_otherwise() -> None:
+    class Louder(Seen):
+        def paid_in(self, event: MoneyPaidIn) -> None:
+            self.calls.append(("louder", event))
+
+        @handles(AccountOpened)
+        def others(self, event: DomainEvent, recorded: RecordedEvent) -> None: ...
+
+    projection, payment = Louder(), paid_in(a_stream())
+    projection.handle(recorded(payment))
+    assert projection.calls == [("louder", payment)]
+    assert Louder.event_types() == ("AccountOpened", "MoneyPaidIn")
+
+
+def test_a_method_that_is_taken_out_handles_nothing() -> None:
+    class Fewer(Seen):
+        paid_in = None  # type: ignore[assignment]
+
+    assert Fewer.event_types() == ("AccountOpened", "NoteTaken")
+
+
 def test_one_event_in_two_methods_is_refused() -> None:
     with pytest.raises(TypeError, match="Twice handles MoneyPaidIn twice, in one and two"):
 
@@ -109,10 +130,30 @@ def test_what_a_call_would_not_run_is_refused() -> None:
             def handle_batch(self, recorded: list[RecordedEvent]) -> Iterator[RecordedEvent]:
                 yield from recorded
 
+    with pytest.raises(TypeError, match=r"Everything\.handle is async or a generator"):
+
+        class Everything(Projection):
+            async def handle(self, recorded: RecordedEvent) -> None: ...  # type: ignore[override]
+
     with pytest.raises(TypeError, match=r"Emptied\.reset is async or a generator"):
 
         class Emptied(Projection):
             async def reset(self) -> None: ...  # type: ignore[override]
+
+
+def test_the_base_of_all_events_is_none_to_handle() -> None:
+    with pytest.raises(TypeError, match="EveryEvent handles DomainEvent itself"):
+
+        class EveryEvent(Projection):
+            @handles(MoneyPaidIn, DomainEvent)
+            def see(self, event: DomainEvent) -> None: ...
+
+    with pytest.raises(TypeError, match="EveryBatch handles DomainEvent itself"):
+
+        class EveryBatch(Projection):
+            handled_events = (DomainEvent,)
+
+            def handle_batch(self, recorded: list[RecordedEvent]) -> None: ...
 
 
 def test_handles_needs_an_event() -> None:
@@ -140,6 +181,30 @@ def test_declared_subscriptions_are_found_with_the_settings_changes(settings: An
 
 
 @pytest.mark.usefixtures("nothing_declared")
+def test_a_projection_that_handles_nothing_is_not_subscribed() -> None:
+    """Its methods were not marked: it would pass over the whole log, and look healthy."""
+
+    class Unmarked(Projection):
+        def paid_in(self, event: MoneyPaidIn) -> None: ...
+
+    class Whole(Projection):
+        def handle(self, recorded: RecordedEvent) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="Unmarked handles nothing"):
+        Subscription("unmarked", Unmarked(), SubscriptionConfig())
+    assert Subscription("whole", Whole(), SubscriptionConfig()).event_types is None
+
+
+def test_what_is_no_projection_is_not_subscribed() -> None:
+    """As from the tutorial, whose projections have no base."""
+
+    class PartitionedProjection:
+        def handle(self, event: DomainEvent) -> None: ...
+
+    with pytest.raises(ConfigurationError, match="PartitionedProjection is no Projection"):
+        Subscription("orders", PartitionedProjection(), SubscriptionConfig())  # type: ignore[arg-type]
+
+
 def test_a_name_belongs_to_one_class() -> None:
     class Other(Projection):
         pass

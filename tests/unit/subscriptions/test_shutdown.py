@@ -4,10 +4,16 @@ import os
 import signal
 import threading
 import time
+from typing import Any
 
 import pytest
 
-from eventsource_app.subscriptions import ShutdownPhase, ShutdownResult
+from eventsource_app.subscriptions import (
+    ConfigurationError,
+    ShutdownPhase,
+    ShutdownResult,
+    SubscriptionManager,
+)
 from eventsource_app.subscriptions.shutdown import StopRequest
 from eventsource_app.subscriptions.signals import StopSignals
 
@@ -96,3 +102,11 @@ def test_off_the_main_thread_nothing_is_installed() -> None:
     thread.start()
     thread.join()
     assert seen == [before, True]
+
+
+@pytest.mark.parametrize("name", ["shutdown_timeout", "drain_timeout"])
+@pytest.mark.parametrize("value", [None, "60", -1, True, float("nan"), float("inf"), 1e12], ids=str)
+def test_a_timeout_that_cannot_be_waited_for_is_refused_before_the_start(name: str, value: Any) -> None:
+    """Found out at the stop, it would leave the threads running and the leases taken."""
+    with pytest.raises(ConfigurationError, match=f"{name}={value!r} cannot be"):
+        SubscriptionManager(**{name: value})
