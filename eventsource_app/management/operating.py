@@ -1,6 +1,7 @@
 """What the commands share: a database that has a log, who asks, sentences instead of tracebacks, and a question before harm."""
 
 import getpass
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,8 @@ MISSING: Final = (
     "SELECT name FROM unnest(ARRAY['eventsource_app_event', 'eventsource_app_checkpoint']) AS name "
     "WHERE to_regclass(name) IS NULL"
 )
+# What moves a terminal's cursor, colours or reorders what follows; line ends are seen to by the callers.
+CONTROLS: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class DatabaseCommand(BaseCommand):
@@ -81,6 +84,16 @@ class OperatorCommand(LogCommand):
             return super().execute(*args, **{**options, "who": who})
 
 
+def printable(text: str) -> str:
+    """Return a text of others (an error's, an event's) so that a terminal shows it and does not obey it."""
+    return CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def one_line(text: str) -> str:
+    """The same on one line: nothing in it passes for the next one."""
+    return printable(" ".join(text.splitlines()))
+
+
 def system_user() -> str:
     """Return the system's name for who runs this; "unknown" where there is none, as for a container's number."""
     try:
@@ -109,9 +122,9 @@ def _sentences() -> Iterator[None]:
     try:
         yield
     except (UnknownSubscriptionError, UnknownLetterError, ImpossibleNumberError) as error:
-        raise CommandError(str(error), returncode=USAGE) from error
+        raise CommandError(one_line(str(error)), returncode=USAGE) from error
     except ControlError as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(one_line(str(error))) from error
 
 
 def confirm(name: str, warning: str, *, agreed: bool) -> None:

@@ -126,6 +126,25 @@ class TestDeadLetters:
         assert "ValueError" in document["traceback"]
         assert refused("dead_letters", "show", 987).returncode == 2
 
+    def test_what_an_error_says_cannot_move_the_cursor_or_pass_for_another_line(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        evil = "\x1b[2J\x9b31m\u202eno\r\nstate: resolved"
+        (letter,) = PoisonedOrders(monkeypatch, saying=evil).letters
+        (listed,) = run("dead_letters", "list").splitlines()
+        assert listed.endswith(r"\x1b[2J\x9b31m\u202eno state: resolved")
+        shown = run("dead_letters", "show", letter.pk).split("\n")
+        assert r"error_message: \x1b[2J\x9b31m\u202eno\r" in shown
+        assert "    state: resolved" in shown
+        assert [line for line in shown if line.startswith("state: ")] == ["state: parked"]
+        out = StringIO()
+        with pytest.raises(CommandError):
+            call_command("dead_letters", "retry", str(letter.pk), stdout=out)
+        (told,) = out.getvalue().splitlines()
+        assert told.endswith(r"failed again: \x1b[2J\x9b31m\u202eno state: resolved")
+        (document,) = json.loads(run("dead_letters", "list", "--json"))
+        assert document["error_message"] == evil
+
     def test_retry_resolves_and_replays(self, poisoned: PoisonedOrders) -> None:
         poisoned.fix()
         (letter,) = poisoned.letters
