@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError, connections
-from psycopg.errors import ObjectNotInPrerequisiteState
+from django.db import OperationalError, ProgrammingError, connections
+from psycopg.errors import InsufficientPrivilege, ObjectNotInPrerequisiteState
 
 from eventsource_app.store.session import fetch_all, log_database
 from eventsource_app.subscriptions.control import (
@@ -65,7 +65,7 @@ class LogCommand(DatabaseCommand):
             )
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        with _feed_sentences(options["database"]):
+        with _database_sentences(options["database"]):
             return super().execute(*args, **options)
 
 
@@ -103,10 +103,17 @@ def system_user() -> str:
 
 
 @contextmanager
-def _feed_sentences(alias: str) -> Iterator[None]:
-    """Turn the feed's refusal, of a standby or of another isolation, into a command's."""
+def _database_sentences(alias: str) -> Iterator[None]:
+    """Turn the feed's refusal, of a standby or of another isolation, and that of a right into a command's."""
     try:
         yield
+    except ProgrammingError as error:
+        if not isinstance(error.__cause__, InsufficientPrivilege):
+            raise
+        reason = str(error).partition("\n")[0]
+        raise CommandError(
+            f"The role of database {alias!r} may not do this ({reason}); run it as the role that owns the tables."
+        ) from error
     except OperationalError as error:
         if not isinstance(error.__cause__, ObjectNotInPrerequisiteState):
             raise
