@@ -56,6 +56,34 @@ def test_text_that_utf_8_lacks_costs_its_character_and_not_the_line() -> None:
     assert "ValueError: caf?.csv" in fields["exception"]
 
 
+def test_a_value_that_contains_itself_or_is_too_deep_costs_its_depth_and_not_the_line() -> None:
+    circle: list[Any] = [1]
+    circle.append(circle)
+    deep: list[Any] = []
+    for _ in range(10_000):
+        deep = [deep]
+
+    fields = line(record(circle=circle, deep=deep, position=7))
+
+    assert fields["circle"].startswith("[1, [1, ")
+    assert fields["deep"].startswith("[[[")
+    assert fields["position"] == 7
+    assert fields["timestamp"].endswith("Z")
+
+
+def test_an_extra_does_not_pass_for_the_lines_own_fields() -> None:
+    try:
+        raise ValueError("boom")
+    except ValueError:
+        fields = line(record(level="gold", logger="theirs", exception="told", exc_info=sys.exc_info()))
+
+    assert (fields["level"], fields["logger"]) == ("INFO", "shop")
+    assert fields["exception"].endswith("ValueError: boom")
+    told = {name: value for name, value in fields.items() if name.startswith("extra_")}
+    assert told == {"extra_level": "gold", "extra_logger": "theirs", "extra_exception": "told"}
+    assert line(record(exception="told"))["exception"] == "told"
+
+
 def test_the_request_object_is_not_a_field() -> None:
     assert "request" not in line(record(request=object(), status_code=404))
 
