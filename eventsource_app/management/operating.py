@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError, ProgrammingError, connections
-from psycopg.errors import InsufficientPrivilege, ObjectNotInPrerequisiteState
+from django.db import InternalError, OperationalError, ProgrammingError, connections
+from psycopg.errors import InsufficientPrivilege, ObjectNotInPrerequisiteState, ReadOnlySqlTransaction
 
 from eventsource_app.store.session import fetch_all, log_database
 from eventsource_app.subscriptions.control import (
@@ -104,23 +104,31 @@ def system_user() -> str:
 
 @contextmanager
 def _database_sentences(alias: str) -> Iterator[None]:
-    """Turn the feed's refusal, of a standby or of another isolation, and that of a right into a command's."""
+    """Turn the feed's refusal, of a standby or of another isolation, and that of a write or of a right into a command's."""
     try:
         yield
+    except InternalError as error:
+        if not isinstance(error.__cause__, ReadOnlySqlTransaction):
+            raise
+        raise CommandError(
+            f"Database {alias!r} takes no writes ({_reason(error)}): it is a standby, or closed for writing; connect to the primary."
+        ) from error
     except ProgrammingError as error:
         if not isinstance(error.__cause__, InsufficientPrivilege):
             raise
-        reason = str(error).partition("\n")[0]
         raise CommandError(
-            f"The role of database {alias!r} may not do this ({reason}); run it as the role that owns the tables."
+            f"The role of database {alias!r} may not do this ({_reason(error)}); run it as the role that owns the tables."
         ) from error
     except OperationalError as error:
         if not isinstance(error.__cause__, ObjectNotInPrerequisiteState):
             raise
-        reason = str(error).partition("\n")[0].rstrip(".")
         raise CommandError(
-            f"The log of database {alias!r} cannot be read ({reason}); manage.py check --database {alias} says what to change."
+            f"The log of database {alias!r} cannot be read ({_reason(error)}); manage.py check --database {alias} says what to change."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")
 
 
 @contextmanager

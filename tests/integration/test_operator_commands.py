@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 
 from eventsource_app.models import Checkpoint, DeadLetter, WorkerHeartbeat
@@ -74,6 +75,22 @@ def test_an_unknown_database_is_a_usage_error(command: tuple[str, ...]) -> None:
     error = refused(*command, "--database", "nope")
     assert str(error) == "There is no database 'nope' in DATABASES; there are: default."
     assert error.returncode == 2
+
+
+@pytest.mark.parametrize(
+    "command", [("pause_subscription", "orders"), ("prune",), ("accept_event_types", "orders")]
+)
+def test_a_database_that_takes_no_writes_is_a_sentence(command: tuple[str, ...]) -> None:
+    Checkpoint.objects.create(subscription="orders")
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only TO on")
+    try:
+        error = refused(*command)
+    finally:
+        connection.close()
+    assert error.returncode == 1
+    assert str(error).startswith("Database 'default' takes no writes (cannot execute ")
+    assert str(error).endswith("connect to the primary.")
 
 
 class TestDeadLetters:
