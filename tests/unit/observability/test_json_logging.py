@@ -3,8 +3,10 @@
 import json
 import logging
 import re
+import subprocess
 import sys
 import uuid
+from collections import Counter
 from decimal import Decimal
 from typing import Any
 
@@ -131,3 +133,25 @@ def test_the_access_log_has_facts_and_no_query_string() -> None:
     assert "secret" not in text
     assert fields["message"] == "GET /orders 200"
     assert (fields["status"], fields["duration_seconds"], fields["correlation_id"]) == (200, 0.0015, "r-1")
+
+
+SEVERAL_PROCESSES = """
+import logging.config, os
+from settings.logging import logging_config
+logging.config.dictConfig(logging_config("INFO"))
+for number in range(4):
+    if os.fork() == 0:
+        for _ in range(100):
+            logging.getLogger("shop").info("long", extra={"text": str(number) * 20_000})
+        os._exit(0)
+for number in range(4):
+    os.wait()
+"""
+
+
+def test_long_lines_of_several_processes_stay_whole_in_one_pipe() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL_PROCESSES], stderr=subprocess.PIPE, check=True, timeout=60
+    )
+    lines = [json.loads(each) for each in done.stderr.splitlines()]
+    assert Counter(each["text"] for each in lines) == {str(number) * 20_000: 100 for number in range(4)}
