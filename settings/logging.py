@@ -33,4 +33,8 @@ def logging_config(level: str) -> dict[str, Any]:
 
 
 def _handler(formatter: str) -> dict[str, Any]:
-    return {"class": "logging.StreamHandler", "formatter": formatter, "filters": ["correlation", "trace"]}
+    return {
+        "class": "eventsource_app.observability.json_logging.WholeLineHandler",
+        "formatter": formatter,
+        "filters": ["correlation", "trace"],
+    }

@@ -186,7 +186,8 @@ class DeadLetterAdmin(BigTableAdmin):
             return self._results(
                 request, verb, queryset, form.cleaned_data["reason"], request.get_full_path()
             )
-        hidden = {"action": "discard", "index": "0", "confirmed": "yes"}
+        across = request.POST.get("select_across", "0")
+        hidden = {"action": "discard", "index": "0", "select_across": across, "confirmed": "yes"}
         return self._ask(request, verb, queryset, form, request.get_full_path(), hidden)
 
     # How

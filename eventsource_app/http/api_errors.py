@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, InternalError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, UnreadablePostError
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
+from psycopg.errors import ReadOnlySqlTransaction
 
 from eventsource_app.aggregates import AggregateNotFoundError
 from eventsource_app.events import InvalidEventError
@@ -85,6 +86,7 @@ def install_error_handlers(api: NinjaAPI, domain: Mapping[type[Exception], Answe
         _handle(api, error_class, _handler(answer))
     _handle(api, ValidationError, _invalid_fields)
     _handle(api, HttpError, _http_error)
+    _handle(api, InternalError, _internal)
     _handle(api, Exception, _unexpected)
 
 
@@ -152,6 +154,13 @@ def _sentence(error: Mapping[str, Any]) -> str:
 def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
     detail = "The request's body is not readable JSON." if error.status_code == 400 else str(error)
     return problem(request, error.status_code, detail)
+
+
+def _internal(request: HttpRequest, error: InternalError) -> HttpResponse:
+    """A standby (during a failover), or a server closed for writing, is as good as away."""
+    if isinstance(error.__cause__, ReadOnlySqlTransaction):
+        return _handler(_ENGINE[OperationalError])(request, error)
+    return _unexpected(request, error)
 
 
 def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:

@@ -1,6 +1,7 @@
 """What the commands share: a database that has a log, who asks, sentences instead of tracebacks, and a question before harm."""
 
 import getpass
+import re
 import socket
 import sys
 from collections.abc import Iterator
@@ -8,8 +9,8 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import OperationalError, connections
-from psycopg.errors import ObjectNotInPrerequisiteState
+from django.db import InternalError, OperationalError, ProgrammingError, connections
+from psycopg.errors import InsufficientPrivilege, ObjectNotInPrerequisiteState, ReadOnlySqlTransaction
 
 from eventsource_app.store.session import fetch_all, log_database
 from eventsource_app.subscriptions.control import (
@@ -24,6 +25,8 @@ MISSING: Final = (
     "SELECT name FROM unnest(ARRAY['eventsource_app_event', 'eventsource_app_checkpoint']) AS name "
     "WHERE to_regclass(name) IS NULL"
 )
+# What moves a terminal's cursor, colours or reorders what follows; line ends are seen to by the callers.
+CONTROLS: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
 
 class DatabaseCommand(BaseCommand):
@@ -62,7 +65,7 @@ class LogCommand(DatabaseCommand):
             )
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        with _feed_sentences(options["database"]):
+        with _database_sentences(options["database"]):
             return super().execute(*args, **options)
 
 
@@ -81,6 +84,16 @@ class OperatorCommand(LogCommand):
             return super().execute(*args, **{**options, "who": who})
 
 
+def printable(text: str) -> str:
+    """Return a text of others (an error's, an event's) so that a terminal shows it and does not obey it."""
+    return CONTROLS.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def one_line(text: str) -> str:
+    """The same on one line: nothing in it passes for the next one."""
+    return printable(" ".join(text.splitlines()))
+
+
 def system_user() -> str:
     """Return the system's name for who runs this; "unknown" where there is none, as for a container's number."""
     try:
@@ -90,17 +103,32 @@ def system_user() -> str:
 
 
 @contextmanager
-def _feed_sentences(alias: str) -> Iterator[None]:
-    """Turn the feed's refusal, of a standby or of another isolation, into a command's."""
+def _database_sentences(alias: str) -> Iterator[None]:
+    """Turn the feed's refusal, of a standby or of another isolation, and that of a write or of a right into a command's."""
     try:
         yield
+    except InternalError as error:
+        if not isinstance(error.__cause__, ReadOnlySqlTransaction):
+            raise
+        raise CommandError(
+            f"Database {alias!r} takes no writes ({_reason(error)}): it is a standby, or closed for writing; connect to the primary."
+        ) from error
+    except ProgrammingError as error:
+        if not isinstance(error.__cause__, InsufficientPrivilege):
+            raise
+        raise CommandError(
+            f"The role of database {alias!r} may not do this ({_reason(error)}); run it as the role that owns the tables."
+        ) from error
     except OperationalError as error:
         if not isinstance(error.__cause__, ObjectNotInPrerequisiteState):
             raise
-        reason = str(error).partition("\n")[0].rstrip(".")
         raise CommandError(
-            f"The log of database {alias!r} cannot be read ({reason}); manage.py check --database {alias} says what to change."
+            f"The log of database {alias!r} cannot be read ({_reason(error)}); manage.py check --database {alias} says what to change."
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    return str(error).partition("\n")[0].rstrip(".")
 
 
 @contextmanager
@@ -109,9 +137,9 @@ def _sentences() -> Iterator[None]:
     try:
         yield
     except (UnknownSubscriptionError, UnknownLetterError, ImpossibleNumberError) as error:
-        raise CommandError(str(error), returncode=USAGE) from error
+        raise CommandError(one_line(str(error)), returncode=USAGE) from error
     except ControlError as error:
-        raise CommandError(str(error)) from error
+        raise CommandError(one_line(str(error))) from error
 
 
 def confirm(name: str, warning: str, *, agreed: bool) -> None:

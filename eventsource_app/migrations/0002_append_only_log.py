@@ -9,8 +9,11 @@ SEQUENCE = "eventsource_app_event_position_seq"
 
 # On a fresh sequence last_value is 1 before and after the first draw, so an appender's fence could not be told from
 # its first position: position 1 is burned. (A flush may restart the sequence: the functions see that it was not called.)
+# Where this migration was taken back the log has events: the sequence is never lowered.
 # CACHE 1 keeps draws in the order of last_value.
-BURN_FIRST_POSITION = f"ALTER SEQUENCE {SEQUENCE} CACHE 1; SELECT setval('{SEQUENCE}', 1, true);"
+BURN_FIRST_POSITION = (
+    f"ALTER SEQUENCE {SEQUENCE} CACHE 1; SELECT setval('{SEQUENCE}', last_value, true) FROM {SEQUENCE};"
+)
 
 REFUSE_CHANGE = """
 CREATE FUNCTION eventsource_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -1,9 +1,15 @@
 """One JSON object per log line: timestamp, level, logger, message, and every `extra` field."""
 
+import fcntl
 import json
 import logging
+import os
 import re
-from collections.abc import Mapping
+import reprlib
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -14,6 +20,7 @@ from pythonjsonlogger.msgspec import MsgspecFormatter
 NOT_DATA = ("request", "server_time", "taskName", "color_message")
 # PostgreSQL's DETAIL, and what follows it, repeats the row's values: they may be personal data.
 DETAIL = re.compile(r"^[ |]*DETAIL:.*?(?=^\s*$|\Z)", re.DOTALL | re.MULTILINE)
+PLAIN = (str, int, float, datetime, type(None))
 # What gunicorn calls its access log's atoms -> our field names. The query string is left out: it may hold secrets.
 ACCESS_FIELDS = {"m": "method", "U": "path", "h": "remote_address", "a": "user_agent"}
 # Where a request's environment keeps its span's ids for the access log.
@@ -31,6 +38,31 @@ def without_detail(text: str) -> str:
     return DETAIL.sub("", text).rstrip("\n") if "DETAIL:" in text else text
 
 
+class WholeLineHandler(logging.StreamHandler[Any]):
+    """Writes each line in one piece where several processes share a pipe, as a container's do: it takes 4,096 bytes at once."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with _alone_in_pipe(self.stream):
+            super().emit(record)
+
+
+@contextmanager
+def _alone_in_pipe(stream: Any) -> Iterator[None]:
+    """Keep other processes out of a pipe; the kernel lets them in when this one dies."""
+    pipe = None
+    try:
+        if stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
+            fcntl.lockf(stream, fcntl.LOCK_EX)
+            pipe = stream
+    except (AttributeError, OSError, ValueError):
+        pass  # no file of the system's, closed, or of a kind that this system does not lock
+    try:
+        yield
+    finally:
+        if pipe is not None:
+            fcntl.lockf(pipe, fcntl.LOCK_UN)
+
+
 class JsonLineFormatter(MsgspecFormatter):
     """The formatter of web, workers and commands."""
 
@@ -46,6 +78,17 @@ class JsonLineFormatter(MsgspecFormatter):
     def formatException(self, ei: Any) -> str:  # noqa: N802 -- logging's name
         return without_detail(str(super().formatException(ei)))
 
+    def add_fields(
+        self, log_data: dict[str, Any], record: logging.LogRecord, message_dict: dict[str, Any]
+    ) -> None:
+        super().add_fields(log_data, record, message_dict)
+        own = {"level": record.levelname, "logger": record.name}
+        if "exc_info" in message_dict:
+            own["exception"] = message_dict["exc_info"]
+        # An `extra` of the same name stands beside the line's own: alerts go by these.
+        log_data |= {f"extra_{name}": log_data[name] for name in own if name in record.__dict__}
+        log_data |= own
+
     def process_log_record(self, log_data: dict[str, Any]) -> dict[str, Any]:
         return {name: without_detail(v) if isinstance(v, str) else v for name, v in log_data.items()}
 
@@ -56,6 +99,10 @@ class JsonLineFormatter(MsgspecFormatter):
             # A lone surrogate, as in the name of a file that is not UTF-8: the line matters more than the character.
             plain = json.dumps(msgspec.to_builtins(log_data, enc_hook=self.json_default), ensure_ascii=False)
             return super().jsonify_log_record(json.loads(plain.encode(errors="replace")))
+        except RecursionError:
+            # In a circle, or too deep: logging lets this one through, into the work of whoever logs.
+            shown = {name: v if isinstance(v, PLAIN) else reprlib.repr(v) for name, v in log_data.items()}
+            return super().jsonify_log_record(shown)
 
 
 class AccessLineFormatter(JsonLineFormatter):

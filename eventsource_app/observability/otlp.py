@@ -12,9 +12,9 @@ from opentelemetry import trace
 from opentelemetry.instrumentation.django import DjangoInstrumentor
 from opentelemetry.instrumentation.psycopg import PsycopgInstrumentor
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import Event, ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.trace import Link, SpanKind, StatusCode
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from eventsource_app.observability.attributes import TRACEPARENT
@@ -28,6 +28,9 @@ GRPC: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s/:]+):\d+")
 # Probes and scrapes come every few seconds and say nothing.
 # They are looked for in the whole URL, where a customer may be called "healthy"; the app's probes need not be at its root.
 EXCLUDED_URLS: Final = "/(health|health/ready|health/live|metrics)/?$"
+# What the instrumentations of Django and psycopg record too: an exception's words, and the query behind an address.
+WORDS: Final = ("exception.message", "exception.stacktrace")
+ADDRESSES: Final = ("http.target", "http.url", "url.full")
 PROBES: Final = "eventsource_app.probes.middleware.ProbeMiddleware"
 _PROPAGATOR: Final = TraceContextTextMapPropagator()
 
@@ -36,7 +39,7 @@ def start(endpoint: str, service_name: str, service_version: str) -> "OtlpSpans"
     """Start exporting, and instrument Django and psycopg; in each process once. Forks go on with a thread of their own."""
     resource = Resource.create({"service.name": service_name, "service.version": service_version})
     provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(exporter_for(endpoint)))
+    provider.add_span_processor(DiscreetProcessor(exporter_for(endpoint)))
     trace.set_tracer_provider(provider)
     DjangoInstrumentor().instrument(
         excluded_urls=EXCLUDED_URLS,
@@ -86,6 +89,44 @@ def traces_url(endpoint: str) -> str:
     """Return where spans are posted, for a collector's base address or for the full one."""
     base = endpoint.rstrip("/")
     return base if base.endswith(TRACES_PATH) else base + TRACES_PATH
+
+
+class DiscreetProcessor(BatchSpanProcessor):
+    """Sends spans without an exception's words, which may hold rows of people, and without queries, which may hold secrets."""
+
+    def on_end(self, span: ReadableSpan) -> None:
+        super().on_end(discreet(span))
+
+
+def discreet(span: ReadableSpan) -> ReadableSpan:
+    """Return the span as it may leave the process; of an exception the type stays."""
+    attributes = {
+        name: value.partition("?")[0] if name in ADDRESSES and isinstance(value, str) else value
+        for name, value in (span.attributes or {}).items()
+        if name != "url.query"
+    }
+    events = [
+        Event(
+            each.name,
+            {name: value for name, value in (each.attributes or {}).items() if name not in WORDS},
+            each.timestamp,
+        )
+        for each in span.events
+    ]
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=span.parent,
+        resource=span.resource,
+        attributes=attributes,
+        events=events,
+        links=span.links,
+        kind=span.kind,
+        status=Status(span.status.status_code),
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
 
 
 class OtlpSpans:

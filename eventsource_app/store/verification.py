@@ -29,8 +29,8 @@ READ_PAGE: Final = page_statement(
     "octet_length(data::text) + octet_length(metadata::text) AS size",
     "size",
 )
-HEAD_AND_MAXIMUM: Final = (
-    "SELECT s.last_value, (SELECT max(position) FROM eventsource_app_event), "
+HEAD_AND_ENDS: Final = (
+    "SELECT s.last_value, (SELECT max(position) FROM eventsource_app_event), (SELECT min(position) FROM eventsource_app_event), "
     "(SELECT seqcache FROM pg_sequence WHERE seqrelid = 'eventsource_app_event_position_seq'::regclass) "
     "FROM eventsource_app_event_position_seq s"
 )
@@ -42,7 +42,13 @@ GUARDS: Final = (
     "WHERE conrelid = 'eventsource_app_event'::regclass AND conname = name AND convalidated)"
 )
 TRIGGERS = ["eventsource_append_only", "eventsource_append_only_truncate"]
-CONSTRAINTS = ["eventsource_event_stream_version", "eventsource_event_id"]
+CONSTRAINTS = [
+    "eventsource_app_event_pkey",
+    "eventsource_event_stream_version",
+    "eventsource_event_id",
+    "eventsource_event_slot_range",
+    "eventsource_event_version_positive",
+]
 
 
 @dataclass(slots=True)
@@ -86,7 +92,7 @@ def _about_the_tables(using: str) -> Iterator[str]:
     """Check what no single event shows: the sequence, the checkpoints, the guards."""
     # The head comes last: events may be appended and delivered between any two statements.
     checkpoints = fetch_all(using, CHECKPOINTS)
-    head, maximum, cache = fetch_one(using, HEAD_AND_MAXIMUM)
+    head, maximum, minimum, cache = fetch_one(using, HEAD_AND_ENDS)
     if cache != 1:
         yield (
             f"The sequence of positions has CACHE {cache}, so readers can miss events; "
@@ -96,6 +102,11 @@ def _about_the_tables(using: str) -> Iterator[str]:
         yield (
             f"The sequence of positions stands at {head}, below the last event's position {maximum}; "
             "stop all writers and set it upward with setval."
+        )
+    if minimum is not None and minimum < 1:
+        yield (
+            f"The first event's position is {minimum}, and subscriptions read from 1 on, so none is given it; "
+            "restore the log from a backup."
         )
     for subscription, partition, position in checkpoints:
         if position > head:

@@ -197,6 +197,9 @@ class Delivery:
         self._run.add(Failure(recorded, error, classification, delay))
         if self._breaker.failed(len(self._run.aggregates)):
             self._open_breaker(error)
+        if not self._config.circuit_breaker_enabled:
+            # Nobody asks what the run means. Held back, each further attempt would park all of it again.
+            self._commit_with_run(Page(self.position, [], recorded.position))
 
     def _open_breaker(self, error: Exception) -> None:
         count = len(self._run.failures)

@@ -17,14 +17,16 @@ from projections.order_summary import OrderSummaryProjection
 class PoisonedOrders:
     """Each order is placed and shipped; placing is what fails, until ``fix``."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, count: int = 1) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, count: int = 1, saying: str = "no such customer"
+    ) -> None:
         self._poison: set[UUID] = set()
         handle_batch = OrderSummaryProjection.handle_batch
 
         def poisoned(projection: OrderSummaryProjection, recorded: list[RecordedEvent]) -> None:
             for each in recorded:
                 if each.aggregate_id in self._poison and each.event_type == "OrderCreated":
-                    raise ValueError("no such customer")
+                    raise ValueError(saying)
             handle_batch(projection, recorded)
 
         monkeypatch.setattr(OrderSummaryProjection, "handle_batch", poisoned)

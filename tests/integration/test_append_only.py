@@ -57,3 +57,15 @@ def test_a_flush_between_tests_is_allowed_by_the_setting() -> None:
     call_command("flush", interactive=False, verbosity=0, reset_sequences=False)
     assert stored() == []
     assert store.append(later, payments(later, 1), ExpectedVersion.NO_STREAM).position > last
+
+
+def test_taking_the_guards_migration_back_and_up_again_keeps_the_positions() -> None:
+    stream = a_stream()
+    result = a_store().append(stream, payments(stream, 3), ExpectedVersion.NO_STREAM)
+    try:
+        call_command("migrate", "eventsource_app", "0001", verbosity=0)
+    finally:
+        call_command("migrate", verbosity=0)
+    other = a_stream()
+    assert a_store().append(other, payments(other, 1), ExpectedVersion.NO_STREAM).position > result.position
+    assert a_store().stream_version(stream) == 3

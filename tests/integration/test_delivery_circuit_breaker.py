@@ -2,11 +2,12 @@
 
 from typing import Any
 
+import psycopg
 import pytest
 
 from eventsource_app.store import StreamId
 from eventsource_app.subscriptions import ErrorSeverity, SubscriptionConfig
-from tests.integration.ledger import NEVER_AGAIN, World, query
+from tests.integration.ledger import NEVER_AGAIN, World, plain_parameters, query
 from tests.waiting import wait_for
 
 THRESHOLD: dict[str, Any] = {"circuit_breaker_failure_threshold": 5}
@@ -88,6 +89,23 @@ def test_switched_off_it_parks_them_all(world: World) -> None:
     all_fail(world, streams)
     world.catch_up(**THRESHOLD, **NEVER_AGAIN, circuit_breaker_enabled=False)
     assert len(world.letters()) == 20
+
+
+def test_switched_off_nothing_is_held_back_each_failure_is_parked_and_kept(world: World) -> None:
+    streams = world.accounts(20)
+    all_fail(world, streams[:19])
+    parked_before: list[int] = []
+
+    def look() -> None:
+        with psycopg.connect(**plain_parameters()) as other:
+            row = other.execute("SELECT count(*) FROM eventsource_app_deadletter").fetchone()
+        parked_before.append(row[0] if row else -1)
+        raise RuntimeError("the currency service is away")
+
+    world.ledger.traps[streams[18].aggregate_id, 1] = look
+    world.catch_up(**NEVER_AGAIN, batch_size=50, circuit_breaker_enabled=False)
+    assert parked_before == [18]
+    assert world.delivered() == world.log()[19:]
 
 
 def test_a_run_longer_than_what_may_be_read_ahead_is_parked_and_the_line_goes_on(world: World) -> None:

@@ -1,5 +1,6 @@
 """The log at the desk: browsed by keys alone, searched by ids, one stream with its states, one request with what it caused."""
 
+import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 from html import unescape
@@ -357,3 +358,23 @@ def test_a_huge_request_is_cut(desk: Client) -> None:
     page = desk.get(reverse("admin:eventsource_app_event_correlation"), {"id": "r"})
     assert len(page.context["page"].nodes) == 200
     assert "There are more" in text(page)
+
+
+def test_the_links_lead_on_where_the_site_writes_numbers_with_separators(
+    desk: Client, settings: Settings
+) -> None:
+    settings.USE_THOUSAND_SEPARATOR = True
+    stream = uuid4()
+    for number in range(1_000, 1_060):
+        event(number, aggregate_id=stream, aggregate_version=number)
+    newest = desk.get(reverse(LIST))
+    older = re.findall(r'href="([?]before=[^"]*)"', text(newest))
+    assert older == ["?before=1010"]
+    newer = re.findall(r'href="([?]after=[^"]*)"', text(desk.get(reverse(LIST) + older[0])))
+    assert newer == ["?after=1009"]
+    assert "/?version=1059" in text(newest)
+
+    line = text(desk.get(stream_address(stream, "B")))
+    assert {*re.findall(r'href="[?]version=([^"]*)"', line)} == {*map(str, range(1_050, 1_060))}
+    early = text(desk.get(stream_address(stream, "B") + "?version=1010"))
+    assert {"1000", "1051"} <= {*re.findall(r'href="[?]version=([^"]*)"', early)}

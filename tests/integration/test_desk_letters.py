@@ -156,6 +156,18 @@ def test_discard_asks_for_a_reason_first(client: Client, poisoned: PoisonedOrder
     assert {letter.state for letter in poisoned.letters} == {"parked"}
 
 
+def test_discard_of_all_pages_takes_as_many_as_it_asked_about(
+    client: Client, poisoned: PoisonedOrders
+) -> None:
+    desk = staff(client, "view_deadletter", "discard_deadletter")
+    page = text(act(desk, LETTERS, "discard", poisoned.letters[0], select_across="1"))
+    assert "<strong>2 dead letters</strong>" in page
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', page))
+    desk.post(reverse(LETTERS), {**fields, "reason": "test orders"})
+    # Their followers fail in their turn and have letters of their own.
+    assert DeadLetter.objects.filter(state="discarded").count() == 2
+
+
 def test_discard_with_the_page_as_it_was_sent(client: Client, poisoned: PoisonedOrders) -> None:
     """Fill in the form of the intermediate page by its own fields, as a browser without JavaScript does."""
     desk = staff(client, "view_deadletter", "discard_deadletter")

@@ -10,6 +10,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from pytest_django import Settings
 
 from eventsource_app.admin.verbs import VERBS
 from eventsource_app.models import Checkpoint, SubscriptionSample
@@ -101,6 +102,14 @@ def test_the_progress_of_a_rebuild_is_shown(desk: Client, orders: Checkpoint) ->
     page = text(desk.get(reverse(PAGE)))
     assert "25 %, 25 of 100 positions, about 3 min left" in page
     assert '<progress id="rebuild-1" value="25" max="100">' in page
+
+
+def test_the_progress_is_a_number_where_the_site_writes_numbers_with_separators(
+    desk: Client, orders: Checkpoint, settings: Settings
+) -> None:
+    settings.USE_THOUSAND_SEPARATOR = True
+    Checkpoint.objects.update(position=1_000, rebuild_target=4_000, rebuild_started_at=timezone.now())
+    assert '<progress id="rebuild-1" value="1000" max="4000">' in text(desk.get(reverse(PAGE)))
 
 
 def test_pause_and_resume_say_and_keep_what_they_did(desk: Client, orders: Checkpoint) -> None:

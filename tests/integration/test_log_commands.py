@@ -76,6 +76,27 @@ def test_a_user_whose_transactions_are_serializable_is_told_in_a_sentence(
     assert "manage.py check --database default" in str(error)
 
 
+def test_a_role_that_may_only_append_and_read_is_told_in_a_sentence(log: bytes, tmp_path: Path) -> None:
+    file = tmp_path / "log.jsonl"
+    file.write_bytes(log)
+    _truncate()
+    role = "eventsource_importing"
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE ROLE {role}")
+        cursor.execute(f"GRANT SELECT, INSERT ON eventsource_app_event TO {role}")
+        cursor.execute(f"SET ROLE {role}")
+    try:
+        error = _refused("import_events", file)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("RESET ROLE")
+            cursor.execute(f"DROP OWNED BY {role}")
+            cursor.execute(f"DROP ROLE {role}")
+    assert error.returncode == 1
+    assert "may not do this (permission denied for " in str(error)
+    assert "as the role that owns the tables" in str(error)
+
+
 # -- pipes, devices, links
 
 

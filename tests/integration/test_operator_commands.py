@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connection
 from django.utils import timezone
 
 from eventsource_app.models import Checkpoint, DeadLetter, WorkerHeartbeat
@@ -76,6 +77,22 @@ def test_an_unknown_database_is_a_usage_error(command: tuple[str, ...]) -> None:
     assert error.returncode == 2
 
 
+@pytest.mark.parametrize(
+    "command", [("pause_subscription", "orders"), ("prune",), ("accept_event_types", "orders")]
+)
+def test_a_database_that_takes_no_writes_is_a_sentence(command: tuple[str, ...]) -> None:
+    Checkpoint.objects.create(subscription="orders")
+    with connection.cursor() as cursor:
+        cursor.execute("SET default_transaction_read_only TO on")
+    try:
+        error = refused(*command)
+    finally:
+        connection.close()
+    assert error.returncode == 1
+    assert str(error).startswith("Database 'default' takes no writes (cannot execute ")
+    assert str(error).endswith("connect to the primary.")
+
+
 class TestDeadLetters:
     def test_list_shows_the_open_ones(self, poisoned: PoisonedOrders) -> None:
         (letter,) = poisoned.letters
@@ -125,6 +142,25 @@ class TestDeadLetters:
         document = json.loads(run("dead_letters", "show", letter.pk, "--json"))
         assert "ValueError" in document["traceback"]
         assert refused("dead_letters", "show", 987).returncode == 2
+
+    def test_what_an_error_says_cannot_move_the_cursor_or_pass_for_another_line(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        evil = "\x1b[2J\x9b31m\u202eno\r\nstate: resolved"
+        (letter,) = PoisonedOrders(monkeypatch, saying=evil).letters
+        (listed,) = run("dead_letters", "list").splitlines()
+        assert listed.endswith(r"\x1b[2J\x9b31m\u202eno state: resolved")
+        shown = run("dead_letters", "show", letter.pk).split("\n")
+        assert r"error_message: \x1b[2J\x9b31m\u202eno\r" in shown
+        assert "    state: resolved" in shown
+        assert [line for line in shown if line.startswith("state: ")] == ["state: parked"]
+        out = StringIO()
+        with pytest.raises(CommandError):
+            call_command("dead_letters", "retry", str(letter.pk), stdout=out)
+        (told,) = out.getvalue().splitlines()
+        assert told.endswith(r"failed again: \x1b[2J\x9b31m\u202eno state: resolved")
+        (document,) = json.loads(run("dead_letters", "list", "--json"))
+        assert document["error_message"] == evil
 
     def test_retry_resolves_and_replays(self, poisoned: PoisonedOrders) -> None:
         poisoned.fix()

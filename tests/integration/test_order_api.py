@@ -9,7 +9,7 @@ import pytest
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.db import InterfaceError, OperationalError
+from django.db import InterfaceError, OperationalError, connection
 from django.http import HttpResponse
 from django.middleware.common import CommonMiddleware
 from django.test import Client
@@ -327,6 +327,16 @@ def test_a_bug_in_a_command_is_500_logged_and_not_shown(
 def test_a_bug_outside_the_api_is_500(api: Client, settings: Any, debug: bool) -> None:
     settings.DEBUG = debug
     assert b"secret" not in assert_and_content(api.get("/boom"))
+
+
+def test_a_database_that_takes_no_writes_is_503_with_retry_after(api: Client) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SAVEPOINT before")
+        cursor.execute("SET LOCAL transaction_read_only = on")  # as a standby has it during a failover
+        response = post(api, "/orders", {"customer_id": "cust-1", "total": "10.00"})
+        cursor.execute("ROLLBACK TO before")
+    assert_problem(response, 503)
+    assert response["Retry-After"]
 
 
 @pytest.mark.urls(__name__)

@@ -69,6 +69,12 @@ def test_a_log_that_could_be_changed(sql: str, named: str) -> None:
     assert f"refuses {named}." in message.msg
 
 
+def test_a_first_migrate_that_was_stopped_before_it_made_the_guards_may_go_on() -> None:
+    alter("ALTER TABLE eventsource_app_event DISABLE TRIGGER ALL")
+    alter("DELETE FROM django_migrations WHERE app = 'eventsource_app' AND name > '0002'")
+    assert found(checks.check_append_only) == []
+
+
 def test_transactions_in_which_the_log_cannot_be_read() -> None:
     alter("SET LOCAL default_transaction_isolation TO serializable")
     (message,) = checks.check_isolation(None, databases=["default"])

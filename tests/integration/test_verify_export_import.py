@@ -573,6 +573,7 @@ def test_a_worker_that_is_quicker_than_every_statement_is_not_ahead(monkeypatch:
         ("data = '[1]'", "is unreadable"),
         ("schema_version = 9", "is unreadable"),
         ("""data = '{"amount": "1", "event_id": 5}'""", "event_id inside its payload"),
+        ("position = -5", "first event's position is -5"),
     ],
 )
 def test_damage_is_found(assignment: str, words: str) -> None:
@@ -591,6 +592,19 @@ def test_findings_are_counted_beyond_those_that_are_listed() -> None:
         cursor.execute("UPDATE eventsource_app_event SET slot = (slot + 1) % 1024")
     result = _verify()
     assert (result.finding_count, len(result.findings)) == (500, MAX_FINDINGS)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["app_event_pkey", "event_stream_version", "event_id", "event_slot_range", "event_version_positive"],
+)
+def test_a_constraint_that_a_restore_did_not_bring_back_is_found(name: str) -> None:
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE eventsource_app_event DROP CONSTRAINT eventsource_{name} CASCADE")
+        (finding,) = _verify().findings
+        transaction.set_rollback(True)
+    assert f"'eventsource_{name}'" in finding
 
 
 def test_a_checkpoint_ahead_a_low_sequence_and_missing_guards_are_found() -> None:

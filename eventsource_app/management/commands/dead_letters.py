@@ -8,7 +8,7 @@ from uuid import UUID
 from django.core.management.base import CommandError, CommandParser
 from django.db.models import Q, QuerySet
 
-from eventsource_app.management.operating import USAGE, OperatorCommand
+from eventsource_app.management.operating import USAGE, OperatorCommand, one_line, printable
 from eventsource_app.management.termination import interrupted, stopped_by_signals
 from eventsource_app.models import Checkpoint, DeadLetter
 from eventsource_app.observability.progress import Progress
@@ -64,10 +64,11 @@ class Command(OperatorCommand):
             self._dump([as_dict(row) for row in rows])
             return
         for row in rows:
-            self.stdout.write(
+            line = (
                 f"{row.pk}  {row.subscription}  {row.event_type} at {row.position}  {row.aggregate_type} {row.aggregate_id}  "
                 f"{row.state}, {row.retry_count} retries  {row.error_message}"
             )
+            self.stdout.write(one_line(line))
         if not rows:
             self.stdout.write("No dead letters." if options["all"] else "No open dead letters.")
 
@@ -80,7 +81,8 @@ class Command(OperatorCommand):
             self._dump(document)
             return
         for key, value in document.items():
-            self.stdout.write(f"{key}: {'-' if value in (None, '') else value}")
+            text = "-" if value in (None, "") else printable(str(value))
+            self.stdout.write(f"{key}: {text}".replace("\n", "\n    "))
 
     def _retry(self, options: dict[str, Any]) -> None:
         store, who = EventStore(options["database"]), options["who"]
@@ -132,7 +134,7 @@ class Command(OperatorCommand):
             self._dump([dataclasses.asdict(result) for result in results])
             return
         for result in results:
-            self.stdout.write(letters.sentence(result))
+            self.stdout.write(one_line(letters.sentence(result)))
         if not results:
             self.stdout.write("No open dead letters.")
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.core.management.base import CommandError
 
-from eventsource_app.management.operating import LogCommand
+from eventsource_app.management.operating import LogCommand, one_line
 from eventsource_app.management.termination import interrupted, stopped_by_signals
 from eventsource_app.observability.progress import Progress
 from eventsource_app.store.event_store import EventStore
@@ -35,7 +35,7 @@ class Command(LogCommand):
                 f"{count:,} events of type {event_type!r}, which is not registered, were not read."
             )
         for finding in result.findings:
-            self.stdout.write(finding)
+            self.stdout.write(one_line(finding))
         if result.finding_count > len(result.findings):
             self.stdout.write(f"… and {result.finding_count - len(result.findings):,} more.")
         if result.finding_count:

@@ -3,8 +3,10 @@
 import json
 import logging
 import re
+import subprocess
 import sys
 import uuid
+from collections import Counter
 from decimal import Decimal
 from typing import Any
 
@@ -56,6 +58,34 @@ def test_text_that_utf_8_lacks_costs_its_character_and_not_the_line() -> None:
     assert "ValueError: caf?.csv" in fields["exception"]
 
 
+def test_a_value_that_contains_itself_or_is_too_deep_costs_its_depth_and_not_the_line() -> None:
+    circle: list[Any] = [1]
+    circle.append(circle)
+    deep: list[Any] = []
+    for _ in range(10_000):
+        deep = [deep]
+
+    fields = line(record(circle=circle, deep=deep, position=7))
+
+    assert fields["circle"].startswith("[1, [1, ")
+    assert fields["deep"].startswith("[[[")
+    assert fields["position"] == 7
+    assert fields["timestamp"].endswith("Z")
+
+
+def test_an_extra_does_not_pass_for_the_lines_own_fields() -> None:
+    try:
+        raise ValueError("boom")
+    except ValueError:
+        fields = line(record(level="gold", logger="theirs", exception="told", exc_info=sys.exc_info()))
+
+    assert (fields["level"], fields["logger"]) == ("INFO", "shop")
+    assert fields["exception"].endswith("ValueError: boom")
+    told = {name: value for name, value in fields.items() if name.startswith("extra_")}
+    assert told == {"extra_level": "gold", "extra_logger": "theirs", "extra_exception": "told"}
+    assert line(record(exception="told"))["exception"] == "told"
+
+
 def test_the_request_object_is_not_a_field() -> None:
     assert "request" not in line(record(request=object(), status_code=404))
 
@@ -103,3 +133,25 @@ def test_the_access_log_has_facts_and_no_query_string() -> None:
     assert "secret" not in text
     assert fields["message"] == "GET /orders 200"
     assert (fields["status"], fields["duration_seconds"], fields["correlation_id"]) == (200, 0.0015, "r-1")
+
+
+SEVERAL_PROCESSES = """
+import logging.config, os
+from settings.logging import logging_config
+logging.config.dictConfig(logging_config("INFO"))
+for number in range(4):
+    if os.fork() == 0:
+        for _ in range(100):
+            logging.getLogger("shop").info("long", extra={"text": str(number) * 20_000})
+        os._exit(0)
+for number in range(4):
+    os.wait()
+"""
+
+
+def test_long_lines_of_several_processes_stay_whole_in_one_pipe() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL_PROCESSES], stderr=subprocess.PIPE, check=True, timeout=60
+    )
+    lines = [json.loads(each) for each in done.stderr.splitlines()]
+    assert Counter(each["text"] for each in lines) == {str(number) * 20_000: 100 for number in range(4)}

@@ -9,10 +9,17 @@ from django.core.exceptions import ImproperlyConfigured
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import StatusCode
 from opentelemetry.util.http import parse_excluded_urls
 
 from eventsource_app.observability import tracing
-from eventsource_app.observability.otlp import EXCLUDED_URLS, OtlpSpans, exporter_for, traces_url
+from eventsource_app.observability.otlp import (
+    EXCLUDED_URLS,
+    DiscreetProcessor,
+    OtlpSpans,
+    exporter_for,
+    traces_url,
+)
 from eventsource_app.observability.tracing import TraceFilter
 
 
@@ -89,6 +96,38 @@ def test_a_failed_span_names_the_error_and_repeats_none_of_its_words(
     assert not span.status.is_ok
     assert (span.attributes or {})["error.type"] == "builtins.ValueError"
     assert "ada@example.com" not in span.to_json()
+
+
+def test_what_the_instrumentations_record_leaves_without_an_exceptions_words_and_without_queries(
+    exported: InMemorySpanExporter,
+) -> None:
+    provider = TracerProvider()
+    provider.add_span_processor(DiscreetProcessor(exported))
+    tracer = provider.get_tracer("psycopg")
+    addresses = {
+        "http.target": "/orders?customer_id=ada",
+        "http.url": "http://shop.example/?token=1",
+        "url.full": "http://shop.example/orders",
+        "url.query": "customer_id=ada",
+    }
+    with (
+        pytest.raises(ValueError, match="already exists"),
+        tracer.start_as_current_span("insert", attributes={**addresses, "db.system": "postgresql"}),
+    ):
+        raise ValueError("DETAIL:  Key (email)=(ada@example.com) already exists.")
+    provider.force_flush()
+    (span,) = exported.get_finished_spans()
+    assert span.attributes == {
+        "http.target": "/orders",
+        "http.url": "http://shop.example/",
+        "url.full": "http://shop.example/orders",
+        "db.system": "postgresql",
+    }
+    assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, None)
+    (event,) = span.events
+    assert (event.attributes or {})["exception.type"] == "ValueError"
+    assert "ada" not in span.to_json()
+    provider.shutdown()
 
 
 def test_a_log_line_inside_a_span_carries_its_ids(spans: OtlpSpans, monkeypatch: pytest.MonkeyPatch) -> None:
