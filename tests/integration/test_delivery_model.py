@@ -211,7 +211,7 @@ class Machine(RuleBasedStateMachine):
         config = SubscriptionConfig(
             batch_size=batch_size,
             checkpoint_strategy=strategy,
-            circuit_breaker_enabled=False,
+            circuit_breaker_failure_threshold=1_000,  # it never opens, and the run is held back as if it might
             max_retries=MAX_RETRIES,
             initial_retry_delay=3600,
             max_retry_delay=3600,
