@@ -35,6 +35,8 @@ max_requests_jitter = 2_000
 control_socket_disable = True
 # Whether TLS ended in front is Django's to say, by the one header of SECURE_PROXY_SSL_HEADER.
 secure_scheme_headers: dict[str, str] = {}
+# By default gunicorn believes a SCRIPT_NAME header of whoever calls from this machine, and is at a loss with most of them.
+forwarder_headers = ""
 logconfig_dict = logging_config(_env.log_level)
 accesslog = "-"
 
