@@ -53,7 +53,7 @@ class Command(BaseCommand):
         try:
             {"create": self._create, "list": self._list, "revoke": self._revoke}[options["verb"]](options)
         except TokenError as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(str(error), returncode=2) from error
 
     def _create(self, options: dict[str, Any]) -> None:
         scopes, known = options["scope"] or known_scopes(), known_scopes()
