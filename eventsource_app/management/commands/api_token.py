@@ -135,5 +135,5 @@ def _days(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= 36_500:
-        raise ArgumentTypeError(f"{text!r} is not a number of days above 0")
+        raise ArgumentTypeError(f"{text!r} is not a number of days above 0 and up to 36500")
     return value
