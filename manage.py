@@ -1,13 +1,15 @@
 #!/usr/bin/env python
 """Django's command line. Without DATABASE_URL it runs on the project's embedded PostgreSQL."""
 
+import os
 import sys
 from contextlib import AbstractContextManager, nullcontext
 
 from eventsource_app.management.stop_request import EARLY
 
 # Importing what follows takes a second, and a worker that is asked to stop meanwhile ends as gracefully as later.
-if sys.argv[1:2] == ["run_subscriptions"]:
+IS_WORKER = sys.argv[1:2] == ["run_subscriptions"]
+if IS_WORKER:
     EARLY.install_early()
 
 from django.apps import apps
@@ -15,6 +17,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import BaseCommand, ManagementUtility
 from django.db import OperationalError, connections
 
+from eventsource_app.management.termination import status_of, stopped_by_signals
 from settings import env
 from settings.local_postgres import attached, project_server
 from settings.postgres_binaries import LocalPostgresError
@@ -65,8 +68,14 @@ def sentence_for(error: OperationalError) -> str | None:
 def main() -> None:
     env.default("DJANGO_SETTINGS_MODULE", DEVELOPMENT)
     try:
-        with database_server(sys.argv):
+        # A SIGTERM that just ended the process would leave the server running that it is the last to use.
+        with nullcontext() if IS_WORKER else stopped_by_signals(), database_server(sys.argv):
             Utility(sys.argv).execute()
+    except KeyboardInterrupt as interrupt:
+        sys.exit(status_of(interrupt))
+    except BrokenPipeError:  # who reads has enough, as `head` has; Python would write the rest at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OperationalError as error:
         sentence = None if "--traceback" in sys.argv else sentence_for(error)
         if sentence is None:

@@ -117,7 +117,13 @@ def parse(url: str) -> dj_database_url.DBConfig:
             f"DATABASE_URL starts with {url.split(':', 1)[0]!r}: only PostgreSQL is supported, "
             "as in postgresql://user:password@host:5432/name."
         )
-    config = dj_database_url.parse(without_driver)
+    try:
+        config = dj_database_url.parse(without_driver)
+    except dj_database_url.ParseError:  # neither its words nor the URL are shown: a password is in there
+        raise ImproperlyConfigured(
+            "DATABASE_URL is set, but it is no URL: write it as postgresql://user:password@host:5432/name, with a port "
+            "from 0 to 65535, brackets around an IPv6 address, and what is special in a password quoted (%40 for @)."
+        ) from None
     if not config["NAME"]:
         raise ImproperlyConfigured(
             "DATABASE_URL names no database: add one at its end, as in …@host:5432/name."

@@ -2,6 +2,7 @@
 
 import socket
 import struct
+from importlib import import_module
 from typing import Any
 
 from eventsource_app.observability.pool import forget_connections, log_pool
@@ -14,6 +15,8 @@ from settings.unreadable_requests import answer_with_problems
 # A caller is better served by an early 503 than by half a minute of silence; commands and workers may wait longer.
 env.default("DB_POOL_TIMEOUT", "5")
 _env = environment()
+# A secret that is missing or weak is said here, once and before anybody is listened to, and not by each worker's traceback.
+import_module(env.default("DJANGO_SETTINGS_MODULE", "settings.base"))
 answer_with_problems()
 
 # gunicorn waits so long for a request's first byte by itself, and without any limit for the next ones.
@@ -35,6 +38,8 @@ max_requests_jitter = 2_000
 control_socket_disable = True
 # Whether TLS ended in front is Django's to say, by the one header of SECURE_PROXY_SSL_HEADER.
 secure_scheme_headers: dict[str, str] = {}
+# By default gunicorn believes a SCRIPT_NAME header of whoever calls from this machine, and is at a loss with most of them.
+forwarder_headers = ""
 logconfig_dict = logging_config(_env.log_level)
 accesslog = "-"
 

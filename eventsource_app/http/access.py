@@ -6,6 +6,7 @@ from typing import Any
 
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
+from django.views.decorators.http import require_safe
 
 from eventsource_app.exceptions import EventSourceError
 from eventsource_app.http.api_errors import answer_engine_error
@@ -17,9 +18,10 @@ View = Callable[..., HttpResponse]
 
 
 def restricted(what: str) -> Callable[[View], View]:
-    """Decorate a view that the field ``what`` of ``EVENTSOURCE["API"]`` opens or closes; it answers its refusals itself."""
+    """Decorate a view to be read that the field ``what`` of ``EVENTSOURCE["API"]`` opens or closes; it answers its refusals itself."""
 
     def decorate(view: View) -> View:
+        @require_safe
         @wraps(view)
         def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
             return _refusal(request, getattr(api_config(), what)) or view(request, *args, **kwargs)

@@ -19,6 +19,7 @@ class CorrelationMiddleware:
     def __call__(self, request: HttpRequest) -> HttpResponse:
         offered = request.headers.get(HEADER, "")
         correlation_id = offered if is_valid_correlation_id(offered) else str(uuid7())
+        request.correlation_id = correlation_id  # type: ignore[attr-defined]  # for what is logged afterwards
         with correlation(correlation_id):
             response = self.get_response(request)
         response[HEADER] = correlation_id

@@ -50,10 +50,9 @@ class ApiShortcutMiddleware:
         return response
 
     def _answer(self, request: HttpRequest, match: ResolverMatch) -> HttpResponse:
-        if "CONTENT_LENGTH" not in request.META:
-            if is_form_without_length(request):
-                return problem(request, 400, "A form with files needs a Content-Length.")
-            read_to_its_end(request)
+        if is_form_without_length(request):
+            return problem(request, 400, "A form with files needs a Content-Length.")
+        read_to_its_end(request)
         with self._gate.passage() as may_go_on:
             response = self._call(request, match) if may_go_on else problem(request, 503, kind=DATABASE_AWAY)
         if response.status_code == HTTPStatus.METHOD_NOT_ALLOWED:

@@ -28,8 +28,12 @@ def stopped_by_signals() -> Iterator[None]:
 
 def interrupted(interrupt: KeyboardInterrupt, how_far: str) -> CommandError:
     """Return the sentence for an end by a signal, with the signal's exit status."""
-    number = signal.SIGTERM if isinstance(interrupt, TerminatedError) else signal.SIGINT
-    return CommandError(f"Interrupted: {how_far}.", returncode=128 + number)
+    return CommandError(f"Interrupted: {how_far}.", returncode=status_of(interrupt))
+
+
+def status_of(interrupt: KeyboardInterrupt) -> int:
+    """Return the exit status for an end by that signal, as a shell has it."""
+    return 128 + (signal.SIGTERM if isinstance(interrupt, TerminatedError) else signal.SIGINT)
 
 
 def _terminate(_number: int, _frame: FrameType | None) -> None:

@@ -98,7 +98,9 @@ class CorrelationFilter(logging.Filter):
     """Adds correlation_id to every record that has none of its own; refuses no record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        value = current_correlation_id()
+        # Django logs an answer when it has left the request's block.
+        request = getattr(record, "request", None)
+        value = current_correlation_id() or getattr(request, "correlation_id", None)
         if value is not None and not hasattr(record, "correlation_id"):
             record.correlation_id = value
         return True

@@ -4,7 +4,6 @@ from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_safe
 from health_check.views import HealthCheckView
 
 from eventsource_app.http.access import restricted
@@ -41,7 +40,6 @@ class LiveView(ProbeView):
 
 
 @never_cache
-@require_safe
 @restricted("metrics")
 def metrics(request: HttpRequest) -> HttpResponse:
     """Answer 200 also while the database is away: then ``eventsource_database_up`` is 0."""

@@ -9,6 +9,7 @@ from eventsource_app.subscriptions import history
 from eventsource_app.subscriptions.heartbeats import STALE_SECONDS
 
 DEFAULT_DAYS: Final = 30.0
+MAX_DAYS: Final = 36_500  # a hundred years; millions would be a time before any that PostgreSQL knows
 # Many small deletes: none of them holds locks for long or meets the statement timeout.
 CHUNK: Final = 5_000
 CLOSED_LETTERS: Final = """
@@ -54,8 +55,8 @@ def prunable(name: str, seconds: float | None = None) -> Callable[[Forget], Forg
 def prune(days: float = DEFAULT_DAYS, *, using: str | None = None) -> dict[str, int]:
     """Delete all that is older than it need be; return how many rows of each kind went."""
     using = using or log_database()
-    if not 0 <= days < float("inf"):
-        raise ValueError(f"days={days} cannot be: use a number from 0.")
+    if not 0 <= days <= MAX_DAYS:
+        raise ValueError(f"days={days} cannot be: use a number from 0 to {MAX_DAYS}.")
     return {
         kind.name: kind.forget(using, days * DAY_SECONDS if kind.seconds is None else kind.seconds)
         for kind in tuple(_prunables.values())

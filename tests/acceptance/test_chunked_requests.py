@@ -143,6 +143,15 @@ def test_a_body_that_breaks_off_is_400_and_nothing_is_carried_out(talk: Talk) ->
     assert len(EventStore().read_all()) == 2
 
 
+def test_a_body_that_ends_before_its_length_is_400_and_nothing_is_carried_out(talk: Talk) -> None:
+    path = _shipped()
+    for where, came in ((f"{path}/deliver", b""), (f"{path}/deliver", b"{}"), ("/orders", VALID)):
+        for more in ("", f"\r\nIdempotency-Key: {uuid4()}"):
+            answer = talk.raw(where, came, framing=f"Content-Length: {len(came) + 2}{more}")
+            assert answer.startswith(b"HTTP/1.1 400 "), (where, answer)
+    assert len(EventStore().read_all()) == 2
+
+
 def test_what_follows_a_chunked_body_is_no_part_of_it(talk: Talk) -> None:
     path = _shipped() + "/deliver"
     answer = talk.raw(path, b"2;a=b\r\n{}\r\n0\r\nX: y\r\n\r\n\x00garbage\r\n\r\n")

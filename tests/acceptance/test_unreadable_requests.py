@@ -48,3 +48,12 @@ def test_each_is_a_problem_document(gunicorn: Callable[..., Process], port: int)
         assert {"type", "title", "status", "detail", "instance", "correlation_id"} == set(document)
         assert document["status"] == status
     assert Caller(port).get("/orders").status == 200
+
+
+def test_a_header_cannot_say_where_the_application_begins(
+    gunicorn: Callable[..., Process], port: int
+) -> None:
+    gunicorn(WEB_CONCURRENCY="1")
+    for name in (b"SCRIPT_NAME", b"PATH_INFO"):
+        request = b"GET /health/live HTTP/1.1\r\n" + HOST + name + b": /nowhere\r\n\r\n"
+        assert send(port, request).startswith(b"HTTP/1.1 200 "), name

@@ -274,6 +274,13 @@ def test_the_list_shows_what_is_valid_and_no_token() -> None:
     assert states == {"a": "revoked", "b": "valid"}
 
 
+@pytest.mark.parametrize("arguments", [[""], ["a\nb"], ["a", "--scope", "orders:all"]])
+def test_a_name_or_scope_that_cannot_be_is_a_usage_error(arguments: list[str]) -> None:
+    with pytest.raises(CommandError) as refused:
+        make("create", *arguments)
+    assert refused.value.returncode == 2
+
+
 @pytest.mark.parametrize("by", ["name", "prefix"])
 def test_the_command_revokes(by: str) -> None:
     token = make("create", "shop")

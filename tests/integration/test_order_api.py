@@ -285,6 +285,8 @@ def test_a_head_is_answered_as_the_get_without_its_content(api: Client) -> None:
         ("put", f"/orders/{NO_ORDER}", {"GET", "HEAD"}),
         ("head", f"/orders/{NO_ORDER}/ship", {"POST"}),
         ("get", f"/orders/{NO_ORDER}/ship", {"POST"}),
+        ("post", "/api/docs", {"GET", "HEAD"}),
+        ("delete", "/api/openapi.json", {"GET", "HEAD"}),
     ],
 )
 def test_head_is_allowed_where_get_is(api: Client, method: str, url: str, allowed: set[str]) -> None:

@@ -7,6 +7,7 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError
 
+from eventsource_app.management.termination import TerminatedError
 from eventsource_app.store import EventStore
 
 
@@ -34,6 +35,7 @@ def test_an_impossible_argument_is_a_usage_error(arguments: list[str]) -> None:
     [
         (OperationalError("gone"), "went away after 0 orders: gone", 1),
         (KeyboardInterrupt(), "Interrupted after 0 orders", 130),
+        (TerminatedError(), "Interrupted after 0 orders", 143),
     ],
 )
 def test_an_early_end_says_how_far_it_came(error: BaseException, words: str, status: int) -> None:

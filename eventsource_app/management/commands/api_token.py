@@ -53,7 +53,7 @@ class Command(BaseCommand):
         try:
             {"create": self._create, "list": self._list, "revoke": self._revoke}[options["verb"]](options)
         except TokenError as error:
-            raise CommandError(str(error)) from error
+            raise CommandError(str(error), returncode=2) from error
 
     def _create(self, options: dict[str, Any]) -> None:
         scopes, known = options["scope"] or known_scopes(), known_scopes()
@@ -135,5 +135,5 @@ def _days(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value <= 36_500:
-        raise ArgumentTypeError(f"{text!r} is not a number of days above 0")
+        raise ArgumentTypeError(f"{text!r} is not a number of days above 0 and up to 36500")
     return value

@@ -7,7 +7,7 @@ from django.core.management.base import CommandParser
 
 from eventsource_app.http import idempotency, throttles, tokens  # noqa: F401 - register what they forget
 from eventsource_app.management.operating import LogCommand
-from eventsource_app.subscriptions.pruning import DEFAULT_DAYS, prune
+from eventsource_app.subscriptions.pruning import DEFAULT_DAYS, MAX_DAYS, prune
 
 
 class Command(LogCommand):
@@ -32,6 +32,6 @@ def _days(text: str) -> float:
         value = float(text)
     except ValueError:
         value = -1
-    if not 0 <= value < float("inf"):
-        raise ArgumentTypeError(f"{text} is not a number of days from 0")
+    if not 0 <= value <= MAX_DAYS:
+        raise ArgumentTypeError(f"{text} is not a number of days from 0 to {MAX_DAYS}")
     return value

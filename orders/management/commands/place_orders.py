@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError
 
+from eventsource_app.management.termination import status_of
 from eventsource_app.observability.progress import Progress
 from orders.traffic import live_through_one_order, paced
 
@@ -33,8 +34,10 @@ class Command(BaseCommand):
                 progress.advance()
         except (OperationalError, InterfaceError) as error:
             raise CommandError(f"The database went away after {progress.done} orders: {error}") from error
-        except KeyboardInterrupt:
-            raise CommandError(f"Interrupted after {progress.done} orders.", returncode=130) from None
+        except KeyboardInterrupt as interrupt:
+            raise CommandError(
+                f"Interrupted after {progress.done} orders.", returncode=status_of(interrupt)
+            ) from None
         finally:
             progress.finish()
         mix = ", ".join(f"{count} {status}" for status, count in sorted(statuses.items()))

@@ -1,4 +1,4 @@
-"""Bodies without a length: read where the server ends them, not further than allowed, and left alone everywhere else."""
+"""Bodies: read to their length, or where the server ends them, not further than allowed, and left alone everywhere else."""
 
 from io import BytesIO
 from typing import Any
@@ -53,3 +53,20 @@ def test_whatever_the_server_finds_wrong_is_unreadable(error: Exception) -> None
 
     with pytest.raises(UnreadablePostError):
         _ = _request(Source(), **{"wsgi.input_terminated": True}).body
+
+
+def test_a_body_that_ends_before_its_length_is_unreadable() -> None:
+    for came in (b"", b"{", b"{}"):
+        request = RequestFactory().post("/x", b"{} ", content_type="application/json")
+        request.environ["wsgi.input"] = BytesIO(came)
+        read_to_its_end(request)
+        with pytest.raises(UnreadablePostError):
+            _ = request.body
+
+
+def test_of_a_body_with_a_length_no_more_is_read() -> None:
+    request = RequestFactory().post("/x", b"{}", content_type="application/json")
+    request.environ["wsgi.input"] = source = BytesIO(b"{}the next request")
+    read_to_its_end(request)
+    assert request.body == b"{}"
+    assert source.tell() == 2

@@ -146,3 +146,17 @@ def test_a_pooler_in_transaction_mode_is_asked_for_nothing_that_a_session_keeps(
 def test_another_database_is_refused_with_a_sentence(url: str, sentence: str) -> None:
     with pytest.raises(ImproperlyConfigured, match=sentence):
         database(url, ENV)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://u:hidden@h:x/shop",
+        "postgresql://u:hidden@h:99999/shop",
+        "postgresql://u:hidden@[::1/shop",
+    ],
+)
+def test_what_is_no_url_is_refused_with_a_sentence_that_hides_the_password(url: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=r"^DATABASE_URL is set, but .*quoted.*\.$") as refused:
+        database(url, ENV)
+    assert "hidden" not in str(refused.value)

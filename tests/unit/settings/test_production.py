@@ -1,5 +1,6 @@
 """settings.production: what is missing or weak stops the start with a sentence."""
 
+import socket
 import subprocess
 import sys
 
@@ -16,6 +17,13 @@ COMPLETE = {
     "DEBUG": None,
     "TEST_DATABASE_URL": None,
 }
+
+
+@pytest.fixture
+def unused_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def load(**changes: str | None) -> subprocess.CompletedProcess[str]:
@@ -56,3 +64,23 @@ def test_anything_missing_stops_the_start(changes: dict[str, str | None], senten
 
     assert result.returncode != 0
     assert sentence in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("SECRET_KEY", "abcd", "SECRET_KEY is weak (4 characters, 4 different ones)"),
+        ("DATABASE_URL", "mysql://h/shop", "DATABASE_URL starts with 'mysql'"),
+    ],
+)
+def test_gunicorn_says_it_once_and_starts_no_worker(
+    name: str, value: str, sentence: str, unused_port: int
+) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "--config", "python:settings.gunicorn"],
+        cwd=PROJECT, env=for_child_process(**{**COMPLETE, name: value, "PORT": str(unused_port)}),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    (said,) = result.stderr.strip().splitlines()
+    assert said.startswith(f"Error: {sentence}")
+    assert (result.returncode, result.stdout) == (1, "")
