@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, Final, TypeVar, cast
 
 from django.core.exceptions import BadRequest, PermissionDenied, RequestDataTooBig, SuspiciousOperation
 from django.db import InterfaceError, InternalError, OperationalError
@@ -35,6 +35,8 @@ from eventsource_app.store import DuplicateEventError, WrongExpectedVersionError
 
 Error = TypeVar("Error", bound=Exception)
 logger = logging.getLogger("eventsource.http")
+# So many invalid fields are named. An enemy's body has a hundred thousand, and its answer is kept for its Idempotency-Key.
+MOST_FIELDS: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +94,18 @@ def install_error_handlers(api: NinjaAPI, domain: Mapping[type[Exception], Answe
 
 def answer_engine_error(request: HttpRequest, error: Exception) -> HttpResponse | None:
     """Answer the engine's own errors and the database's, for any view; None for what is not theirs."""
+    answer = _engine_answer(error)
+    return None if answer is None else _handler(answer)(request, error)
+
+
+def _engine_answer(error: Exception) -> Answer | None:
+    if isinstance(error.__cause__, ReadOnlySqlTransaction):
+        return _ENGINE[
+            OperationalError
+        ]  # a standby (during a failover), or closed for writing: as good as away
     if not isinstance(error, EventSourceError | OperationalError | InterfaceError):
         return None
-    answer = next((_ENGINE[each] for each in type(error).__mro__ if each in _ENGINE), None)
-    return None if answer is None else _handler(answer)(request, error)
+    return next((_ENGINE[each] for each in type(error).__mro__ if each in _ENGINE), None)
 
 
 def _handler(answer: Answer) -> Callable[[HttpRequest, Exception], HttpResponse]:
@@ -130,7 +140,7 @@ def _named_field(error: Exception) -> list[FieldProblem] | None:
 
 
 def _invalid_fields(request: HttpRequest, error: ValidationError) -> HttpResponse:
-    fields = [_field_problem(each) for each in error.errors]
+    fields = [_field_problem(each) for each in error.errors[:MOST_FIELDS]]
     detail = "; ".join(f"{field['pointer'] or 'the body'}: {field['detail']}" for field in fields[:3])
     return problem(request, 422, detail, kind="invalid-fields", errors=fields)
 
@@ -157,10 +167,7 @@ def _http_error(request: HttpRequest, error: HttpError) -> HttpResponse:
 
 
 def _internal(request: HttpRequest, error: InternalError) -> HttpResponse:
-    """A standby (during a failover), or a server closed for writing, is as good as away."""
-    if isinstance(error.__cause__, ReadOnlySqlTransaction):
-        return _handler(_ENGINE[OperationalError])(request, error)
-    return _unexpected(request, error)
+    return answer_engine_error(request, error) or _unexpected(request, error)
 
 
 def _unexpected(request: HttpRequest, error: Exception) -> HttpResponse:

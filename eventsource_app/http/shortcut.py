@@ -13,9 +13,9 @@ from django.http import HttpRequest, HttpResponse
 from django.urls import Resolver404, ResolverMatch, resolve
 
 from eventsource_app.http.api_errors import answer_engine_error
-from eventsource_app.http.chunked import is_form_without_length, read_to_its_end
 from eventsource_app.http.outage import OutageGate
 from eventsource_app.http.problem import DATABASE_AWAY, ProblemResponse, problem
+from eventsource_app.http.whole_body import is_form_without_length, read_to_its_end
 from eventsource_app.store.session import log_database
 
 

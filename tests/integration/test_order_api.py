@@ -9,13 +9,15 @@ import pytest
 from django.contrib.auth.middleware import AuthenticationMiddleware
 from django.contrib.messages.middleware import MessageMiddleware
 from django.contrib.sessions.middleware import SessionMiddleware
-from django.db import InterfaceError, OperationalError, connection
+from django.db import InterfaceError, InternalError, OperationalError, connection
 from django.http import HttpResponse
 from django.middleware.common import CommonMiddleware
 from django.test import Client
 from django.urls import path
 from django.utils.deprecation import MiddlewareMixin
+from psycopg.errors import ReadOnlySqlTransaction
 
+from eventsource_app.http.api_errors import MOST_FIELDS
 from eventsource_app.observability.metrics import http_requests
 from eventsource_app.store import EventStore, ExpectedVersion, StreamId, WrongExpectedVersionError
 from orders import services
@@ -35,8 +37,12 @@ def away(request: object) -> HttpResponse:
     raise OperationalError("connection refused at 10.0.0.7")
 
 
-# This module serves as a URLconf with two routes more.
-urlpatterns = [*urls.urlpatterns, path("boom", boom), path("away", away)]
+def write_to_a_standby(request: object) -> HttpResponse:
+    raise InternalError("cannot execute INSERT") from ReadOnlySqlTransaction("cannot execute INSERT")
+
+
+# This module serves as a URLconf with three routes more.
+urlpatterns = [*urls.urlpatterns, path("boom", boom), path("away", away), path("standby", write_to_a_standby)]
 handler500 = urls.handler500
 
 
@@ -153,6 +159,11 @@ def test_every_invalid_field_is_named_at_once(api: Client) -> None:
     document = assert_problem(post(api, "/orders", {"customer_id": " ", "total": "x"}), 422)
     assert [error["pointer"] for error in document["errors"]] == ["/customer_id", "/total"]
     assert document["errors"][0]["detail"] == "Customer id must not be empty."
+
+
+def test_a_body_of_wrong_fields_only_does_not_make_an_answer_of_megabytes(api: Client) -> None:
+    response = post(api, "/orders", {f"field{number}": 0 for number in range(5_000)})
+    assert len(assert_problem(response, 422)["errors"]) == MOST_FIELDS
 
 
 @pytest.mark.parametrize(
@@ -342,8 +353,11 @@ def test_a_database_that_takes_no_writes_is_503_with_retry_after(api: Client) ->
 
 
 @pytest.mark.urls(__name__)
-def test_a_database_that_is_away_is_503_outside_the_api_too(api: Client) -> None:
-    response = api.get("/away")
+@pytest.mark.parametrize("address", ["/away", "/standby"])
+def test_a_database_that_is_away_or_takes_no_writes_is_503_outside_the_api_too(
+    api: Client, address: str
+) -> None:
+    response = api.get(address)
     assert_problem(response, 503)
     assert int(response["Retry-After"]) > 0
 

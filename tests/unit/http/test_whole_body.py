@@ -9,7 +9,7 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.http import UnreadablePostError
 from django.test import RequestFactory
 
-from eventsource_app.http.chunked import read_to_its_end
+from eventsource_app.http.whole_body import read_to_its_end
 
 LIMIT = 100
 
