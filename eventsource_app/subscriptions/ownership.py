@@ -16,6 +16,7 @@ from eventsource_app.subscriptions.lane import Lane
 from eventsource_app.subscriptions.partitions import Pin
 from eventsource_app.subscriptions.registry import Subscription
 from eventsource_app.subscriptions.sharing import Sharing
+from eventsource_app.subscriptions.turns import Turns
 from eventsource_app.subscriptions.worker import Worker
 
 logger = logging.getLogger("eventsource.manager")
@@ -46,6 +47,8 @@ class Ownership:
         self._heartbeat_file = heartbeat_file
         self._workers: dict[int, Worker] = {}
         self._sharing = Sharing(pin)
+        self._turns = Turns(using)
+        self._reported_turns = False
         self._reported_stuck: set[int] = set()
         self._reported_pins: set[str] = set()
         self._reported_types: set[str] = set()
@@ -102,13 +105,20 @@ class Ownership:
         for worker in self.workers:
             if worker.subscription.name not in subscriptions:  # unsubscribed while its lease was being taken
                 worker.leave()
-        rows = self._rows(subscriptions)
-        self._sharing.look(rows, self._workers, heartbeats.count_live(self._using, self._lease_seconds))
-        for row in sorted(rows, key=self._sharing.rivals):
-            if row.id not in self._workers and not row.leased and self._sharing.wants(row, self.workers):
+        rows, live = self._rows(subscriptions), heartbeats.count_live(self._using, self._lease_seconds)
+        self._sharing.look(rows, self._workers, live)
+        room, waiting = self._turns.room(max(live.values(), default=1)), 0
+        for row in sorted(rows, key=lambda row: (self._sharing.rivals(row), self._turns.last(row.id))):
+            if row.id in self._workers or row.leased or not self._sharing.wants(row, self.workers):
+                continue
+            if len(self._workers) < room:
                 self._take(subscriptions[row.subscription], row)
-        for worker in self._sharing.excess(self.workers):
+            else:
+                waiting += 1
+        for worker in self._sharing.excess(self.workers) or self._turns.ended(self.workers, waiting):
             self._give_back(worker)
+        if waiting:
+            self._report_turns(len(self._workers) + waiting, room)
 
     def _rows(self, subscriptions: dict[str, Subscription]) -> list[CheckpointRow]:
         """Return the partitions that this process can run."""
@@ -150,6 +160,7 @@ class Ownership:
         lease = checkpoints.claim(self._using, row, self._worker_id, self._lease_seconds)
         if lease is None:
             return
+        self._turns.note_taken(lease.checkpoint_id)
         self._workers = {**self._workers, lease.checkpoint_id: self._start_worker(subscription, lease)}
         logger.info(
             "Lease taken",
@@ -168,3 +179,15 @@ class Ownership:
             extra={"subscription": worker.lease.subscription, "partition": worker.lease.partition},
         )
         worker.leave()
+
+    def _report_turns(self, partitions: int, room: int) -> None:
+        if self._reported_turns:
+            return
+        self._reported_turns = True
+        logger.warning(
+            "Partitions take turns",
+            extra={
+                "error_message": f"{partitions} partitions want a connection each, and {room} are what this process may take of the "
+                "server's max_connections; raise that, or use fewer partitions.",
+            },
+        )

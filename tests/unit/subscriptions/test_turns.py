@@ -1,0 +1,56 @@
+"""Turns: who makes room, and for how many."""
+
+import time
+from dataclasses import dataclass
+
+import pytest
+
+from eventsource_app.subscriptions import turns
+from eventsource_app.subscriptions.turns import TURN_SECONDS, Turns
+
+
+@dataclass
+class Running:
+    """As much of a worker as turns look at."""
+
+    name: str
+    seconds: float = 2 * TURN_SECONDS
+    events_in_flight: int = 0
+    is_leaving: bool = False
+
+    @property
+    def started_at(self) -> float:
+        return time.monotonic() - self.seconds
+
+
+def ended(running: list[Running], waiting: int) -> list[str]:
+    return [own.name for own in Turns("default").ended(running, waiting)]
+
+
+def test_as_many_make_room_as_wait_the_longest_running_first() -> None:
+    running = [Running("a"), Running("b", 4 * TURN_SECONDS), Running("c", 3 * TURN_SECONDS)]
+    assert ended(running, waiting=2) == ["b", "c"]
+    assert ended(running, waiting=0) == []
+    assert sorted(ended(running, waiting=9)) == ["a", "b", "c"]
+
+
+def test_what_has_nothing_to_do_goes_before_what_has() -> None:
+    assert ended([Running("busy", 9 * TURN_SECONDS, events_in_flight=1), Running("idle")], waiting=1) == [
+        "idle"
+    ]
+
+
+def test_a_turn_lasts_a_while() -> None:
+    assert ended([Running("new", TURN_SECONDS / 2)], waiting=1) == []
+
+
+def test_one_that_is_leaving_makes_room_already() -> None:
+    assert ended([Running("leaving", is_leaving=True), Running("a")], waiting=1) == []
+
+
+@pytest.mark.parametrize(("processes", "room"), [(0, 75), (1, 75), (2, 37), (75, 1), (500, 1)])
+def test_processes_share_three_quarters_of_the_servers_connections(
+    monkeypatch: pytest.MonkeyPatch, processes: int, room: int
+) -> None:
+    monkeypatch.setattr(turns, "fetch_one", lambda *_: (100,))
+    assert Turns("default").room(processes) == room
