@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from eventsource_app.store import fence
 from eventsource_app.subscriptions import checkpoints, heartbeats
 from eventsource_app.subscriptions.checkpoints import CheckpointRow, Lease
 from eventsource_app.subscriptions.circuit_breaker import BreakerState
@@ -107,18 +108,25 @@ class Ownership:
                 worker.leave()
         rows, live = self._rows(subscriptions), heartbeats.count_live(self._using, self._lease_seconds)
         self._sharing.look(rows, self._workers, live)
-        room, waiting = self._turns.room(max(live.values(), default=1)), 0
+        room, waiting = self._turns.room(max(live.values(), default=1)), []
         for row in sorted(rows, key=lambda row: (self._sharing.rivals(row), self._turns.last(row.id))):
             if row.id in self._workers or row.leased or not self._sharing.wants(row, self.workers):
                 continue
             if len(self._workers) < room:
                 self._take(subscriptions[row.subscription], row)
             else:
-                waiting += 1
-        for worker in self._sharing.excess(self.workers) or self._turns.ended(self.workers, waiting):
+                waiting.append(row)
+        for worker in self._sharing.excess(self.workers):
             self._give_back(worker)
         if waiting:
-            self._report_turns(len(self._workers) + waiting, room)
+            self._make_room(waiting, room)
+
+    def _make_room(self, waiting: list[CheckpointRow], room: int) -> None:
+        """Have some end their turn, for as many as have something to do."""
+        self._report_turns(len(self._workers) + len(waiting), room)
+        head = fence.head_position(self._using)
+        for worker in self._turns.ended(self.workers, sum(row.position < head for row in waiting)):
+            self._give_back(worker)
 
     def _rows(self, subscriptions: dict[str, Subscription]) -> list[CheckpointRow]:
         """Return the partitions that this process can run."""

@@ -18,7 +18,7 @@ class Running(Protocol):
     @property
     def started_at(self) -> float: ...
     @property
-    def events_in_flight(self) -> int: ...
+    def has_caught_up(self) -> bool: ...
     @property
     def is_leaving(self) -> bool: ...
 
@@ -49,9 +49,9 @@ class Turns:
         return self._taken_at.get(checkpoint_id, 0.0)
 
     def ended(self, running: Sequence[Own], waiting: int) -> Sequence[Own]:
-        """Return what makes room for so many: first what has nothing to do, then what has run for longest."""
+        """Return what makes room for so many: first what has caught up, then what has run for longest."""
         since = time.monotonic() - TURN_SECONDS
         staying = [own for own in running if not own.is_leaving]
-        over = [own for own in staying if own.started_at < since]
+        over = [own for own in staying if own.has_caught_up or own.started_at < since]
         missing = max(0, waiting - (len(running) - len(staying)))
-        return sorted(over, key=lambda own: (own.events_in_flight > 0, own.started_at))[:missing]
+        return sorted(over, key=lambda own: (not own.has_caught_up, own.started_at))[:missing]

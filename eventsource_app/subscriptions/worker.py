@@ -122,6 +122,11 @@ class Worker:
     def events_in_flight(self) -> int:
         return self.lane.in_flight
 
+    @property
+    def has_caught_up(self) -> bool:
+        """Say whether something was read for it, and all of that is behind the checkpoint."""
+        return self.lease.position < self.lane.next_after <= self._delivery.position
+
     def interrupt(self) -> None:
         """Cancel the statement that the worker hangs in, from another thread."""
         if self.is_alive:

@@ -7,14 +7,14 @@ from eventsource_app.subscriptions import turns
 from tests.integration.ledger import NAME, World
 from tests.waiting import wait_for
 
-PARTITIONS, ROOM = 16, 3
+PARTITIONS, ROOM = 8, 2
 
 
 @pytest.fixture(autouse=True)
 def few_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(turns, "MAX_CONNECTIONS", f"SELECT {ROOM}")
     monkeypatch.setattr(turns, "WORKERS_PART", 1)
-    monkeypatch.setattr(turns, "TURN_SECONDS", 0.2)
+    monkeypatch.setattr(turns, "TURN_SECONDS", 1.0)
 
 
 def owned() -> int:
@@ -40,7 +40,7 @@ def test_all_events_are_handled_once_in_order_with_a_few_partitions_at_a_time(
     world.assert_each_once()
     assert max(at_once) <= ROOM
     (told,) = [record for record in caplog.records if record.message == "Partitions take turns"]
-    assert "16 partitions want a connection each, and 3 are" in told.__dict__["error_message"]
+    assert "8 partitions want a connection each, and 2 are" in told.__dict__["error_message"]
 
 
 def test_a_command_that_catches_up_brings_all_of_them_to_the_end(world: World) -> None:

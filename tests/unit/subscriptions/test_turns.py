@@ -15,7 +15,7 @@ class Running:
 
     name: str
     seconds: float = 2 * TURN_SECONDS
-    events_in_flight: int = 0
+    has_caught_up: bool = False
     is_leaving: bool = False
 
     @property
@@ -34,10 +34,9 @@ def test_as_many_make_room_as_wait_the_longest_running_first() -> None:
     assert sorted(ended(running, waiting=9)) == ["a", "b", "c"]
 
 
-def test_what_has_nothing_to_do_goes_before_what_has() -> None:
-    assert ended([Running("busy", 9 * TURN_SECONDS, events_in_flight=1), Running("idle")], waiting=1) == [
-        "idle"
-    ]
+def test_what_has_caught_up_goes_at_once_and_before_what_has_not() -> None:
+    running = [Running("behind", 9 * TURN_SECONDS), Running("there", 0, has_caught_up=True)]
+    assert ended(running, waiting=1) == ["there"]
 
 
 def test_a_turn_lasts_a_while() -> None:
