@@ -13,6 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from settings.variables import (
     address,
+    collector,
     flag,
     folder,
     header_and_value,
@@ -83,7 +84,7 @@ class Environment:
     service_version: str = variable(
         "SERVICE_VERSION", str, "1.0.0", "the version in traces")
     otlp_endpoint: str | None = variable(
-        "OTLP_ENDPOINT", str, None, "where traces go; unset, there is no tracing at all")
+        "OTLP_ENDPOINT", collector, None, "where traces go; unset, there is no tracing at all")
     secret_key: str | None = variable(
         "SECRET_KEY", str, None, "Django's key; required in production, 50 random characters or more", secret=True)
     allowed_hosts: tuple[str, ...] = variable(

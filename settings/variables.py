@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
@@ -163,6 +164,18 @@ def origins(text: str) -> tuple[str, ...]:
         if not re.fullmatch(r"https?://[^/\s]+", origin):
             raise ValueError("origins with their scheme, as in https://shop.example,https://*.shop.example")
     return found
+
+
+def collector(text: str) -> str:
+    """Return where traces go, if it is a host with a port or a base address."""
+    url = urlsplit(text if re.match("https?://", text) else f"grpc://{text}")
+    try:
+        fits = bool(url.hostname) and (url.port is not None or url.scheme != "grpc")
+    except ValueError:  # the port is none
+        fits = False
+    if not fits or re.search(r"\s", text) or (url.scheme == "grpc" and url.netloc != text):
+        raise ValueError("host:4317 for gRPC, or http://host:4318 (or https) for HTTP")
+    return text
 
 
 def header_and_value(text: str) -> tuple[str, str] | None:
