@@ -10,7 +10,7 @@ from django.utils.cache import get_conditional_response
 from eventsource_app.exceptions import EventSourceError
 
 # One element of the list, possibly empty, with the comma behind it (RFC 9110, 8.8.3 and 13.1.1).
-_ELEMENT: Final = re.compile(r'[ \t]*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")?[ \t]*(?:,|$)')
+_ELEMENT: Final = re.compile(r'[ \t]*((?:W/)?"[\x21\x23-\x7e\x80-\xff]*")?[ \t]*(?:,|\Z)')
 _SHOWN_CHARACTERS = 60
 
 
