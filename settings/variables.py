@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
+
+from eventsource_app.observability.collector import goes_by_grpc
 
 YES, NO = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 LONGEST_SECONDS = 86_400
@@ -167,14 +168,8 @@ def origins(text: str) -> tuple[str, ...]:
 
 
 def collector(text: str) -> str:
-    """Return where traces go, if it is a host with a port or a base address."""
-    url = urlsplit(text if re.match("https?://", text) else f"grpc://{text}")
-    try:
-        fits = bool(url.hostname) and (url.port is not None or url.scheme != "grpc")
-    except ValueError:  # the port is none
-        fits = False
-    if not fits or re.search(r"\s", text) or (url.scheme == "grpc" and url.netloc != text):
-        raise ValueError("host:4317 for gRPC, or http://host:4318 (or https) for HTTP")
+    """Return where traces go, if they can."""
+    goes_by_grpc(text)
     return text
 
 

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InternalError, OperationalError, ProgrammingError, connections
+from django.db import DatabaseError, connections
 from psycopg.errors import InsufficientPrivilege, ObjectNotInPrerequisiteState, ReadOnlySqlTransaction
 
 from eventsource_app.store.session import fetch_all, log_database
@@ -25,6 +25,13 @@ MISSING: Final = (
     "SELECT name FROM unnest(ARRAY['eventsource_app_event', 'eventsource_app_checkpoint']) AS name "
     "WHERE to_regclass(name) IS NULL"
 )
+REFUSALS: Final[dict[type[Exception], str]] = {
+    ReadOnlySqlTransaction: "Database {alias!r} takes no writes ({reason}): it is a standby, or closed for writing; connect to the "
+    "primary.",
+    InsufficientPrivilege: "The role of database {alias!r} may not do this ({reason}); run it as the role that owns the tables.",
+    ObjectNotInPrerequisiteState: "The log of database {alias!r} cannot be read ({reason}); manage.py check --database {alias} "
+    "says what to change.",
+}
 # What moves a terminal's cursor, colours or reorders what follows; line ends are seen to by the callers.
 CONTROLS: Final = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 
@@ -107,28 +114,12 @@ def _database_sentences(alias: str) -> Iterator[None]:
     """Turn the feed's refusal, of a standby or of another isolation, and that of a write or of a right into a command's."""
     try:
         yield
-    except InternalError as error:
-        if not isinstance(error.__cause__, ReadOnlySqlTransaction):
+    except DatabaseError as error:
+        sentence = next((REFUSALS[cause] for cause in REFUSALS if isinstance(error.__cause__, cause)), None)
+        if sentence is None:
             raise
-        raise CommandError(
-            f"Database {alias!r} takes no writes ({_reason(error)}): it is a standby, or closed for writing; connect to the primary."
-        ) from error
-    except ProgrammingError as error:
-        if not isinstance(error.__cause__, InsufficientPrivilege):
-            raise
-        raise CommandError(
-            f"The role of database {alias!r} may not do this ({_reason(error)}); run it as the role that owns the tables."
-        ) from error
-    except OperationalError as error:
-        if not isinstance(error.__cause__, ObjectNotInPrerequisiteState):
-            raise
-        raise CommandError(
-            f"The log of database {alias!r} cannot be read ({_reason(error)}); manage.py check --database {alias} says what to change."
-        ) from error
-
-
-def _reason(error: Exception) -> str:
-    return str(error).partition("\n")[0].rstrip(".")
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise CommandError(sentence.format(alias=alias, reason=reason)) from error
 
 
 @contextmanager

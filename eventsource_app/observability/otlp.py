@@ -1,6 +1,5 @@
 """OpenTelemetry: spans of requests, queries and our own, sent to an OTLP collector. Imported only when it is wanted."""
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -18,13 +17,13 @@ from opentelemetry.trace import Link, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from eventsource_app.observability.attributes import TRACEPARENT
+from eventsource_app.observability.collector import goes_by_grpc
 from eventsource_app.observability.json_logging import SPAN_ID, TRACE_ID
 from eventsource_app.observability.spans import Attribute, SpanIds
 
 # A collector that is away must not hold up the end of a process for long.
 EXPORT_TIMEOUT_SECONDS: Final = 5
 TRACES_PATH: Final = "/v1/traces"
-GRPC: Final = re.compile(r"(\[[0-9a-fA-F:]+\]|[^\s/:]+):\d+")
 # Probes and scrapes come every few seconds and say nothing.
 # They are looked for in the whole URL, where a customer may be called "healthy"; the app's probes need not be at its root.
 EXCLUDED_URLS: Final = "/(health|health/ready|health/live|metrics)/?$"
@@ -72,17 +71,17 @@ def _add_route(span: trace.Span, request: HttpRequest, response: HttpResponse) -
 
 def exporter_for(endpoint: str) -> SpanExporter:
     """Return the exporter: gRPC without TLS for ``host:4317``, HTTP with protobuf for ``http://`` and ``https://``."""
-    if re.match(r"https?://[^/\s]", endpoint):
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
-
-        return HttpExporter(endpoint=traces_url(endpoint), timeout=EXPORT_TIMEOUT_SECONDS)
-    if GRPC.fullmatch(endpoint):
+    try:
+        by_grpc = goes_by_grpc(endpoint)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"OTLP_ENDPOINT is {endpoint!r}: use {error}.") from None
+    if by_grpc:
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 
         return GrpcExporter(endpoint=endpoint, insecure=True, timeout=EXPORT_TIMEOUT_SECONDS)
-    raise ImproperlyConfigured(
-        f"OTLP_ENDPOINT is {endpoint!r}: use host:4317 for gRPC, or http://host:4318 (or https) for HTTP."
-    )
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+
+    return HttpExporter(endpoint=traces_url(endpoint), timeout=EXPORT_TIMEOUT_SECONDS)
 
 
 def traces_url(endpoint: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol, TypeVar
 
 from eventsource_app.store.session import fetch_one
+from eventsource_app.subscriptions.sharing import Held
 
 MAX_CONNECTIONS: Final = "SELECT current_setting('max_connections')::int"
 # Each partition that runs has a connection of its own; the rest is left to readers, the web and operators.
@@ -12,15 +13,11 @@ WORKERS_PART: Final = 0.75
 TURN_SECONDS: Final = 5.0
 
 
-class Running(Protocol):
-    """A partition that this process runs (a worker)."""
+class Running(Held, Protocol):
+    """A partition that this process runs, and how far it is."""
 
     @property
-    def started_at(self) -> float: ...
-    @property
     def has_caught_up(self) -> bool: ...
-    @property
-    def is_leaving(self) -> bool: ...
 
 
 Own = TypeVar("Own", bound=Running)
@@ -52,6 +49,9 @@ class Turns:
         """Return what makes room for so many: first what has caught up, then what has run for longest."""
         since = time.monotonic() - TURN_SECONDS
         staying = [own for own in running if not own.is_leaving]
-        over = [own for own in staying if own.has_caught_up or own.started_at < since]
+        over = [own for own in staying if own.has_caught_up or self._last(own) < since]
         missing = max(0, waiting - (len(running) - len(staying)))
-        return sorted(over, key=lambda own: (not own.has_caught_up, own.started_at))[:missing]
+        return sorted(over, key=lambda own: (not own.has_caught_up, self._last(own)))[:missing]
+
+    def _last(self, own: Running) -> float:
+        return self.last(own.lease.checkpoint_id)

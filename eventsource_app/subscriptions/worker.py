@@ -78,7 +78,7 @@ class Worker:
         self._must_resync = False
         self.released = False
         self._session = WorkerSession(using, config.processing_timeout, self.patience_seconds)
-        self.started_at = self.beat_at = time.monotonic()
+        self.beat_at = time.monotonic()
         name = f"{subscription.name}-{lease.partition}"
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 

@@ -21,6 +21,7 @@ from eventsource_app.management.operating import system_user
 from eventsource_app.models import ApiToken
 
 DEFAULT_DAYS = DEFAULT_LIFETIME / timedelta(days=1)
+MAX_DAYS = 36_500  # a hundred years
 
 
 class Command(BaseCommand):
@@ -134,6 +135,6 @@ def _days(text: str) -> float:
         value = float(text)
     except ValueError:
         value = 0.0
-    if not 0 < value <= 36_500:
-        raise ArgumentTypeError(f"{text!r} is not a number of days above 0 and up to 36500")
+    if not 0 < value <= MAX_DAYS:
+        raise ArgumentTypeError(f"{text!r} is not a number of days above 0 and up to {MAX_DAYS}")
     return value

@@ -1,11 +1,12 @@
 """Turns: who makes room, and for how many."""
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
 from eventsource_app.subscriptions import turns
+from eventsource_app.subscriptions.checkpoints import Lease
 from eventsource_app.subscriptions.turns import TURN_SECONDS, Turns
 
 
@@ -17,14 +18,16 @@ class Running:
     seconds: float = 2 * TURN_SECONDS
     has_caught_up: bool = False
     is_leaving: bool = False
+    lease: Lease = field(init=False)
 
-    @property
-    def started_at(self) -> float:
-        return time.monotonic() - self.seconds
+    def __post_init__(self) -> None:
+        self.lease = Lease(hash(self.name), "orders", 0, 8, 1, 0)
 
 
 def ended(running: list[Running], waiting: int) -> list[str]:
-    return [own.name for own in Turns("default").ended(running, waiting)]
+    taken = Turns("default")
+    taken._taken_at = {own.lease.checkpoint_id: time.monotonic() - own.seconds for own in running}
+    return [own.name for own in taken.ended(running, waiting)]
 
 
 def test_as_many_make_room_as_wait_the_longest_running_first() -> None:
