@@ -139,6 +139,7 @@ _TABLE: list[tuple[tuple[type[BaseException], ...], ErrorClassification]] = [
             pg.CrashShutdown,
             pg.CannotConnectNow,
             pg.TooManyConnections,
+            pg.ReadOnlySqlTransaction,  # a standby, during a failover
             psycopg_pool.PoolTimeout,
             psycopg_pool.PoolClosed,
             psycopg_pool.TooManyRequests,

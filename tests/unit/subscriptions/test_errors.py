@@ -59,6 +59,7 @@ TABLE: list[tuple[Exception, str, str, bool, bool]] = [
     # error, category, severity, retryable, parks
     (wrapped(OperationalError(), pg.OperationalError()), "infrastructure", "medium", True, False),
     (wrapped(OperationalError(), pg.AdminShutdown()), "infrastructure", "medium", True, False),
+    (wrapped(InternalError(), pg.ReadOnlySqlTransaction()), "infrastructure", "medium", True, False),
     (wrapped(OperationalError(), pg.CannotConnectNow()), "infrastructure", "medium", True, False),
     (wrapped(OperationalError(), pg.TooManyConnections()), "infrastructure", "medium", True, False),
     (wrapped(OperationalError(), psycopg_pool.PoolTimeout()), "infrastructure", "medium", True, False),
